@@ -1,0 +1,2 @@
+//! The Pintle binary.
+fn main() {}
