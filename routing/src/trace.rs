@@ -1,0 +1,126 @@
+//! The numbers behind one decision, in indexes, cheap enough to keep for every request.
+
+use smallvec::SmallVec;
+
+use crate::evidence::{Evidence, Truth};
+use crate::ids::{DecisionId, Target};
+use crate::session::SessionTrace;
+
+/// Signals that a trace keeps without allocating.
+pub const INLINE_SIGNALS: usize = 32;
+/// Decisions that a trace keeps without allocating.
+pub const INLINE_DECISIONS: usize = 12;
+/// Candidates that a trace keeps without allocating.
+pub const INLINE_CANDIDATES: usize = 8;
+
+/// What `decide` saw and concluded on the way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DecisionTrace {
+    /// Base signals as they were read, before projections, indexed by
+    /// [`SignalId`](crate::ids::SignalId). Empty when the client named its model.
+    pub base: SmallVec<[Evidence; INLINE_SIGNALS]>,
+    /// Every decision's result, indexed by [`DecisionId`].
+    pub decisions: SmallVec<[DecisionResult; INLINE_DECISIONS]>,
+    /// The decision that was chosen.
+    pub chosen: Option<DecisionId>,
+    /// The matched decision's candidates, in configured order.
+    pub candidates: SmallVec<[CandidateScore; INLINE_CANDIDATES]>,
+    /// The base selector's choice among `candidates`.
+    pub base_choice: Option<usize>,
+    /// How sure the base selector is, in `[0,1]`.
+    pub selection_confidence: f64,
+    /// What session policy weighed.
+    pub session: Option<Box<SessionTrace>>,
+}
+
+/// Whether one decision's rules hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecisionResult {
+    /// Whether they hold.
+    pub truth: Truth,
+    /// Confidence of the match in `[0,1]`; 0 if they do not hold.
+    pub confidence: f64,
+}
+
+/// One candidate's base score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CandidateScore {
+    /// The candidate.
+    pub target: Target,
+    /// In `[0,1]`, higher is better; 0 for a candidate that is not eligible.
+    pub score: f64,
+    /// Why it has this score, or none.
+    pub reason: ScoreReason,
+}
+
+/// Why a candidate has its base score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ScoreReason {
+    /// No backend of it is up.
+    Unavailable,
+    /// Prompt and answer together exceed its context window.
+    ContextWindow {
+        /// Estimated prompt plus bounded answer, in tokens.
+        needed: u64,
+        /// The window, in tokens.
+        window: u64,
+    },
+    /// The request carries an image and the model declares capabilities without vision.
+    NoVision,
+    /// The request offers tools and the model declares that it has none.
+    NoTools,
+    /// It is the only candidate.
+    Single,
+    /// Configured score (`model_scores`), or 1.
+    Configured(f64),
+    /// Position in the decision, for selectors that only prefer the first.
+    Position(u16),
+    /// Weighted factors, each normalised to `[0,1]`; `None` where nobody has the measure.
+    Factors {
+        /// Declared quality.
+        quality: Option<f64>,
+        /// Measured latency.
+        latency: Option<f64>,
+        /// Price.
+        cost: Option<f64>,
+        /// Requests in flight.
+        load: Option<f64>,
+    },
+    /// A service level bound excludes it.
+    Slo(SloBound),
+    /// Latency relative to the fastest candidate (1 is the fastest).
+    RelativeLatency(f64),
+    /// No latency was measured yet; an optimistic value lets it be tried.
+    Unmeasured,
+    /// Expected win rate from its rating.
+    Rating(f64),
+    /// Expected value of a cascade: quality minus price, weighted by verification.
+    Cascade(f64),
+    /// Similarity between the query and the model's description.
+    Similarity(f64),
+    /// A blend of other selectors.
+    Blend(f64),
+}
+
+/// Which service level bound excluded a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SloBound {
+    /// `max_tpot_ms`
+    Tpot,
+    /// `max_ttft_ms`
+    Ttft,
+    /// `max_cost_per_1m`
+    Cost,
+    /// `max_inflight`
+    InFlight,
+}
+
+impl ScoreReason {
+    /// The candidate may serve this request.
+    pub const fn eligible(self) -> bool {
+        !matches!(
+            self,
+            Self::Unavailable | Self::ContextWindow { .. } | Self::NoVision | Self::NoTools | Self::Slo(_)
+        )
+    }
+}
