@@ -1,0 +1,149 @@
+//! `global.pintle`: what Pintle adds to the contract. Upstream tolerates the key with a warning.
+
+use crate::shape::{choice, contract};
+use crate::workers::Workers;
+
+choice! {
+    /// Which kernel interface moves bytes.
+    pub enum Driver {
+        /// io_uring where the kernel allows it, else epoll.
+        #[default]
+        Auto = "auto",
+        /// io_uring, or fail to start.
+        IoUring = "io_uring",
+        /// epoll.
+        Epoll = "epoll",
+    }
+
+    /// Whose behaviour is reproduced.
+    pub enum ProfileSetting {
+        /// Pintle's own: flaws of v0.3.0 are repaired.
+        #[default]
+        Pintle = "pintle",
+        /// v0.3.0, number for number.
+        Compat = "compat",
+    }
+
+    /// What happens when a locked session's model is gone.
+    pub enum MissingModel {
+        /// The lock is released and another model chosen.
+        #[default]
+        Release = "release",
+        /// The request is refused.
+        Refuse = "refuse",
+    }
+}
+
+contract! {
+    extension;
+
+    /// What Pintle adds to the contract.
+    pub struct PintleSettings {
+        /// Data-plane threads: a count, a list of cores, or `all`.
+        workers: Workers,
+        /// Which kernel interface moves bytes.
+        driver: Driver,
+        /// Directory for session memory and journal.
+        state_dir: String = "/var/lib/pintle".into(),
+        /// Where operators ask.
+        admin: Admin,
+        /// Bounds on what one client can make us hold.
+        limits: Limits,
+        /// Bounds on waiting.
+        timeouts: Timeouts,
+        /// Idle upstream connections.
+        pool: Pool,
+        /// Session memory.
+        session: Session,
+        /// Flow documents on disk.
+        journal: Journal,
+        /// Whose behaviour is reproduced.
+        profile: ProfileSetting,
+        /// `x-authz-user-*` headers from clients are believed.
+        trusted_identity: bool,
+        /// Price in USD of one unit of missed quality, for switch economics.
+        shortfall_price_usd: Option<f64>,
+    }
+
+    /// Where operators ask.
+    pub struct Admin {
+        /// Loopback address and port; empty turns TCP off.
+        listen: String = "127.0.0.1:9190".into(),
+        /// Unix socket; empty turns it off.
+        socket: String,
+    }
+
+    /// Bounds on what one client can make us hold.
+    pub struct Limits {
+        /// Bytes of a request head.
+        head_bytes: u32 = 65_536 => 1024..=1_048_576,
+        /// Bytes of a request body.
+        body_bytes: u64 = 33_554_432 => 1..=1_073_741_824,
+        /// Client connections, over all workers.
+        max_connections: u32 = 65_536 => 1..=16_777_216,
+        /// Header fields of a request.
+        headers: u16 = 100 => 8..=1024,
+    }
+
+    /// Bounds on waiting, in milliseconds.
+    pub struct Timeouts {
+        /// From the first byte of a request head to its last.
+        head_ms: u32 = 10_000 => 1..=86_400_000,
+        /// Between two reads of a request body.
+        body_idle_ms: u32 = 30_000 => 1..=86_400_000,
+        /// For an upstream connection.
+        connect_ms: u32 = 2_000 => 1..=86_400_000,
+        /// From the request's last byte to the answer's first.
+        first_byte_ms: u32 = 120_000 => 1..=86_400_000,
+        /// Between two reads of an answer.
+        stream_idle_ms: u32 = 120_000 => 1..=86_400_000,
+        /// For a client that does not read.
+        client_write_ms: u32 = 30_000 => 1..=86_400_000,
+        /// Between two requests of one client connection.
+        keep_alive_ms: u32 = 75_000 => 1..=86_400_000,
+        /// For requests in flight at shutdown.
+        drain_ms: u32 = 30_000 => 0..=86_400_000,
+    }
+
+    /// Idle upstream connections.
+    pub struct Pool {
+        /// Per backend and worker.
+        idle_per_backend: u32 = 64 => 0..=65_536,
+        /// Milliseconds after which an idle connection is closed.
+        idle_ms: u32 = 60_000 => 1..=86_400_000,
+    }
+
+    /// Session memory.
+    pub struct Session {
+        /// Header that carries the session key, before all others; empty for none.
+        header: String,
+        /// Sessions remembered.
+        capacity: u32 = 1_000_000 => 64..=67_108_864,
+        /// Seconds of silence after which a session is forgotten.
+        ttl_seconds: u32 = 86_400 => 1..=315_360_000,
+        /// Seconds for which an open tool loop holds its model.
+        tool_loop_ttl_seconds: u32 = 3_600 => 1..=315_360_000,
+        /// Seconds for which provider-managed state holds its model.
+        provider_state_ttl_seconds: u32 = 2_592_000 => 1..=315_360_000,
+        /// What happens when a locked session's model is gone.
+        on_missing_model: OnMissingModel,
+    }
+
+    /// What happens when a locked session's model is gone, per kind of lock.
+    pub struct OnMissingModel {
+        /// Inside a tool loop.
+        tool_loop: MissingModel = MissingModel::Release,
+        /// While state lives at the provider.
+        provider_state: MissingModel = MissingModel::Refuse,
+    }
+
+    /// Flow documents on disk.
+    pub struct Journal {
+        /// Bytes kept; the oldest segment goes first.
+        max_bytes: u64 = 268_435_456 => 1_048_576..=1_099_511_627_776,
+        /// Bytes per segment file.
+        segment_bytes: u64 = 16_777_216 => 65_536..=1_073_741_824,
+        /// Documents waiting to be written; more are dropped and counted.
+        queue: u32 = 8_192 => 16..=1_048_576,
+    }
+}
