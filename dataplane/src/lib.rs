@@ -1,1 +1,10 @@
-//! Pintle: dataplane.
+//! How bytes move: workers, HTTP/1.1, API dialects, upstream pools, observers of streamed answers.
+//!
+//! One worker per core, each with its own listener, runtime, upstream connections and buffers. Workers share
+//! only what [`Shared`](worker::Shared) holds: the policy (swapped whole on reload), session memory and
+//! counters.
+
+pub mod failure;
+pub mod io;
+pub mod settings;
+pub mod upstream;

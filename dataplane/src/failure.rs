@@ -1,0 +1,185 @@
+//! Errors as the client sees them, in the dialect that it speaks.
+
+use std::borrow::Cow;
+use std::io::Write;
+
+use pintle_routing::facts::Dialect;
+use pintle_routing::flow::Fault;
+
+/// An answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status.
+    pub status: u16,
+    /// OpenAI's `error.type`.
+    pub kind: &'static str,
+    /// OpenAI's `error.code`.
+    pub code: &'static str,
+    /// What was wrong, and what to do.
+    pub message: Cow<'static, str>,
+    /// OpenAI's `error.param`: the offending member.
+    pub param: Option<&'static str>,
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// The connection cannot be used for another request.
+    pub close: bool,
+}
+
+/// `error.type` of a request that cannot be served as it is.
+pub const INVALID_REQUEST: &str = "invalid_request_error";
+/// `error.type` of a backend's failure.
+pub const UPSTREAM: &str = "upstream_error";
+/// `error.type` of a failure of ours.
+pub const SERVER: &str = "server_error";
+
+impl Failure {
+    /// The client's fault.
+    pub fn client(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            kind: INVALID_REQUEST,
+            code,
+            message: message.into(),
+            param: None,
+            fault: Fault::Client,
+            close: false,
+        }
+    }
+
+    /// A backend's fault.
+    pub fn upstream(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: UPSTREAM, fault: Fault::Upstream, ..Self::client(status, code, message) }
+    }
+
+    /// Ours.
+    pub fn ours(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: SERVER, fault: Fault::Pintle, ..Self::client(status, code, message) }
+    }
+
+    /// Names the offending member.
+    pub fn about(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    /// Ends the connection after the answer: what follows on it cannot be understood.
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The JSON body.
+    ///
+    /// OpenAI: `{"error":{"message","type","param","code"}}`. Anthropic: `{"type":"error","error":{"type",
+    /// "message"},"request_id"}`, whose types are those that its clients map to exceptions.
+    pub fn body(&self, dialect: Dialect, flow_id: &str, out: &mut Vec<u8>) {
+        match dialect {
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+                out.extend_from_slice(b"{\"error\":{\"message\":");
+                json_string(&self.message, out);
+                out.extend_from_slice(b",\"type\":");
+                json_string(self.kind, out);
+                out.extend_from_slice(b",\"param\":");
+                match self.param {
+                    Some(param) => json_string(param, out),
+                    None => out.extend_from_slice(b"null"),
+                }
+                out.extend_from_slice(b",\"code\":");
+                json_string(self.code, out);
+                out.extend_from_slice(b"}}");
+            }
+            Dialect::AnthropicMessages => {
+                out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
+                json_string(self.anthropic_kind(), out);
+                out.extend_from_slice(b",\"message\":");
+                json_string(&self.message, out);
+                out.extend_from_slice(b"},\"request_id\":");
+                json_string(flow_id, out);
+                out.push(b'}');
+            }
+        }
+    }
+
+    /// Anthropic's name for this kind of error, by status.
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            504 => "timeout_error",
+            503 | 529 => "overloaded_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        }
+    }
+}
+
+/// Appends `text` as a JSON string with its quotes.
+pub fn json_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            c if (c as u32) < 0x20 => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => {
+                let mut utf8 = [0; 4];
+                out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+/// The reason phrase of a status.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_dialects_are_json_with_the_message_in_place() {
+        let failure = Failure::client(400, "invalid_json", "line 1: \"x\"\n\u{1}é").about("messages");
+        let mut body = Vec::new();
+        failure.body(Dialect::OpenAiChat, "F", &mut body);
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["error"]["message"], "line 1: \"x\"\n\u{1}é");
+        assert_eq!(value["error"]["param"], "messages");
+        assert_eq!(value["error"]["code"], "invalid_json");
+
+        body.clear();
+        Failure::upstream(504, "upstream_timeout", "late").body(Dialect::AnthropicMessages, "F", &mut body);
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["error"]["type"], "timeout_error");
+        assert_eq!(value["request_id"], "F");
+    }
+}

@@ -1,0 +1,135 @@
+//! The few system calls on sockets that monoio does not offer.
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+
+/// `shutdown(2)`; errors mean that the peer was faster and do not matter.
+pub fn shutdown(fd: RawFd, both: bool) {
+    let how = if both { libc::SHUT_RDWR } else { libc::SHUT_RD };
+    // SAFETY: shutdown takes plain integers; callers own `fd` while they hold its watchdog slot.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+/// `poll(2)` that does not wait. Returns whether any descriptor has something to say.
+pub fn poll_now(fds: &mut [libc::pollfd]) -> bool {
+    // SAFETY: the pointer and length describe one live, exclusively borrowed slice.
+    unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, 0) > 0 }
+}
+
+/// Whether a pooled connection can still be used: open, and nothing waiting to be read.
+pub fn is_quiet(fd: RawFd) -> bool {
+    let mut byte = 0u8;
+    // SAFETY: one byte is written at most, into a live local.
+    let n = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+    n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn set_int(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option value is a live c_int and its exact size is passed.
+    check(unsafe {
+        libc::setsockopt(fd, level, name, (&raw const value).cast(), mem::size_of_val(&value) as u32)
+    })
+    .map(drop)
+}
+
+/// Keeps a descriptor blocking (io_uring waits in the kernel) or not (epoll).
+pub fn set_nonblocking(fd: RawFd, nonblocking: bool) -> io::Result<()> {
+    let flag: libc::c_int = nonblocking.into();
+    // SAFETY: FIONBIO reads one c_int through the pointer.
+    check(unsafe { libc::ioctl(fd, libc::FIONBIO, &raw const flag) }).map(drop)
+}
+
+/// A listening socket of one worker: SO_REUSEPORT, so that each worker has a queue of its own.
+///
+/// # Errors
+/// What socket, bind or listen answered; the caller names the address.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let domain = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    // SAFETY: plain integers; the descriptor is owned by the listener made from it at once.
+    let fd = check(unsafe { libc::socket(domain, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: `fd` was just opened and nothing else owns it.
+    let listener = unsafe { TcpListener::from_raw_fd(fd) };
+    set_int(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_int(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    if address.is_ipv6() {
+        set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    let (storage, length) = sockaddr(address);
+    // SAFETY: `storage` holds a socket address of `length` bytes, and lives through the call.
+    check(unsafe { libc::bind(fd, (&raw const storage).cast(), length) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::listen(fd, backlog) })?;
+    Ok(listener)
+}
+
+/// Starts a connection without waiting for it.
+///
+/// # Errors
+/// What the kernel says at once, for example that the network is unreachable.
+pub fn start_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let domain = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: plain integers; the descriptor is owned by the stream made from it at once.
+    let fd = check(unsafe { libc::socket(domain, kind, 0) })?;
+    // SAFETY: `fd` was just opened and nothing else owns it.
+    let stream = unsafe { TcpStream::from_raw_fd(fd) };
+    stream.set_nodelay(true)?;
+    let (storage, length) = sockaddr(address);
+    // SAFETY: `storage` holds a socket address of `length` bytes, and lives through the call.
+    match check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const storage).cast(), length) }) {
+        Ok(_) => Ok(stream),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(stream),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error that a finished connect left on the socket, if any.
+///
+/// # Errors
+/// That error.
+pub fn take_error(fd: RawFd) -> io::Result<()> {
+    let mut value: libc::c_int = 0;
+    let mut length = mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: value and length are live locals of the sizes that SO_ERROR writes.
+    check(unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut value).cast(), &raw mut length)
+    })?;
+    if value == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(value)) }
+}
+
+fn sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: sockaddr_storage is plain data for which all zeroes is a valid value.
+    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            let raw = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: sockaddr_storage is larger than, and aligned for, every socket address.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in>().write(raw) };
+            mem::size_of_val(&raw)
+        }
+        SocketAddr::V6(v6) => {
+            let raw = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut storage).cast::<libc::sockaddr_in6>().write(raw) };
+            mem::size_of_val(&raw)
+        }
+    };
+    (storage, length as libc::socklen_t)
+}

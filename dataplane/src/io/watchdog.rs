@@ -1,0 +1,274 @@
+//! Deadlines without timers: one sweep per tick over all sockets of a worker.
+//!
+//! # How a deadline ends an operation
+//!
+//! The owner of a socket arms its slot before an operation and disarms it afterwards. When the sweep finds
+//! a slot past its deadline it marks it expired and calls `shutdown(2)`; the pending operation then
+//! completes by itself (a read with zero bytes, a write or connect with an error) and its owner sees the
+//! mark. The price is precision: a deadline fires up to one tick late.
+//!
+//! # How a vanished client is noticed
+//!
+//! While a request waits for its upstream nobody reads from the client. Slots that are `coupled` to an
+//! upstream slot are asked, all in one `poll(2)` per tick, whether their peer hung up. A reset ends the
+//! upstream call at once; a half-closed client has [`Watchdog::half_closed_ms`] left to get its answer,
+//! since some clients shut down their sending side on purpose.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::socket;
+
+/// Time between two sweeps.
+pub const TICK: Duration = Duration::from_millis(50);
+
+const NEVER: u64 = u64::MAX;
+
+/// What a fired deadline shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shut {
+    /// Receiving only: a pending read ends, an answer can still be written.
+    Read,
+    /// Both directions.
+    Both,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Live,
+    Expired,
+    Aborted,
+}
+
+struct Entry {
+    fd: RawFd,
+    deadline: u64,
+    shut: Shut,
+    fate: Fate,
+    /// A connection that waits for its next request; closed at once when the worker drains.
+    idle: bool,
+    /// Slot of the upstream connection that works for this client.
+    upstream: Option<u32>,
+    coupled_at: u64,
+    half_closed_at: u64,
+}
+
+/// The deadlines of one worker.
+pub struct Watchdog {
+    entries: RefCell<Vec<Option<Entry>>>,
+    free: RefCell<Vec<u32>>,
+    poll: RefCell<(Vec<libc::pollfd>, Vec<u32>)>,
+    started: Instant,
+    now: Cell<u64>,
+    coupled: Cell<u32>,
+    half_closed: Cell<u64>,
+}
+
+impl Watchdog {
+    /// A watchdog with no slots. The worker calls [`Watchdog::sweep`] every [`TICK`].
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            entries: RefCell::default(),
+            free: RefCell::default(),
+            poll: RefCell::default(),
+            started: Instant::now(),
+            now: Cell::new(0),
+            coupled: Cell::new(0),
+            half_closed: Cell::new(1_000),
+        })
+    }
+
+    /// How long a half-closed client's request may still run, in milliseconds.
+    pub fn half_closed_ms(&self) -> u64 {
+        self.half_closed.get()
+    }
+
+    /// Sets [`Watchdog::half_closed_ms`].
+    pub fn set_half_closed_ms(&self, ms: u64) {
+        self.half_closed.set(ms);
+    }
+
+    /// Milliseconds since the watchdog was made, as of the last sweep.
+    pub fn now_ms(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Watches a socket until the returned slot is dropped, which must happen before the socket is closed.
+    pub fn watch(self: &Rc<Self>, fd: RawFd) -> Slot {
+        let entry = Entry {
+            fd,
+            deadline: NEVER,
+            shut: Shut::Both,
+            fate: Fate::Live,
+            idle: false,
+            upstream: None,
+            coupled_at: 0,
+            half_closed_at: NEVER,
+        };
+        let mut entries = self.entries.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => {
+                entries[index as usize] = Some(entry);
+                index
+            }
+            None => {
+                entries.push(Some(entry));
+                u32::try_from(entries.len() - 1).expect("fewer sockets than 2^32")
+            }
+        };
+        Slot { dog: self.clone(), index }
+    }
+
+    /// Ends what is overdue. Returns how many slots fired.
+    pub fn sweep(&self) -> u32 {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.now.set(now);
+        let mut fired = 0;
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            if entry.deadline <= now && entry.fate == Fate::Live {
+                entry.fate = Fate::Expired;
+                entry.deadline = NEVER;
+                socket::shutdown(entry.fd, entry.shut == Shut::Both);
+                fired += 1;
+            }
+        }
+        if self.coupled.get() > 0 {
+            fired += self.sweep_hangups(now);
+        }
+        fired
+    }
+
+    fn sweep_hangups(&self, now: u64) -> u32 {
+        let mut poll = self.poll.borrow_mut();
+        let (fds, slots) = &mut *poll;
+        fds.clear();
+        slots.clear();
+        // A request younger than a tick is about to be answered: not worth the question.
+        let old = now.saturating_sub(TICK.as_millis() as u64);
+        for (index, entry) in self.entries.borrow().iter().enumerate() {
+            if let Some(entry) = entry
+                && entry.upstream.is_some()
+                && entry.coupled_at < old
+            {
+                fds.push(libc::pollfd { fd: entry.fd, events: libc::POLLRDHUP, revents: 0 });
+                slots.push(index as u32);
+            }
+        }
+        if fds.is_empty() || !socket::poll_now(fds) {
+            return 0;
+        }
+        let mut fired = 0;
+        let mut entries = self.entries.borrow_mut();
+        for (fd, index) in fds.iter().zip(slots.iter()) {
+            if fd.revents == 0 {
+                continue;
+            }
+            let Some(entry) = entries[*index as usize].as_mut() else { continue };
+            let gone = fd.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0;
+            if !gone && entry.half_closed_at == NEVER {
+                entry.half_closed_at = now;
+            }
+            if !gone && now.saturating_sub(entry.half_closed_at) < self.half_closed.get() {
+                continue;
+            }
+            entry.fate = Fate::Aborted;
+            let (client, upstream) = (entry.fd, entry.upstream.take());
+            self.coupled.set(self.coupled.get() - 1);
+            fired += 1;
+            if let Some(other) = upstream.and_then(|up| entries[up as usize].as_mut()) {
+                other.fate = Fate::Aborted;
+                socket::shutdown(other.fd, true);
+            }
+            socket::shutdown(client, true);
+        }
+        fired
+    }
+
+    /// Ends the wait of every idle connection, so that a draining worker is not held up by them.
+    pub fn end_idle(&self) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            if entry.idle && entry.fate == Fate::Live {
+                entry.fate = Fate::Expired;
+                socket::shutdown(entry.fd, false);
+            }
+        }
+    }
+
+    /// Shuts every watched socket: the drain deadline has passed.
+    pub fn end_all(&self) {
+        for entry in self.entries.borrow_mut().iter_mut().flatten() {
+            entry.fate = Fate::Aborted;
+            socket::shutdown(entry.fd, true);
+        }
+    }
+
+    fn with<R>(&self, index: u32, f: impl FnOnce(&mut Entry) -> R) -> R {
+        f(self.entries.borrow_mut()[index as usize].as_mut().expect("a slot outlives its entry"))
+    }
+}
+
+/// One watched socket.
+pub struct Slot {
+    dog: Rc<Watchdog>,
+    index: u32,
+}
+
+impl Slot {
+    /// Sets the deadline of the operation that starts now. `idle` marks a wait that draining may end.
+    pub fn arm(&self, after: Duration, shut: Shut, idle: bool) {
+        let deadline = self.dog.now.get() + after.as_millis() as u64;
+        self.dog.with(self.index, |entry| {
+            entry.deadline = deadline;
+            entry.shut = shut;
+            entry.idle = idle;
+        });
+    }
+
+    /// Clears the deadline.
+    pub fn disarm(&self) {
+        self.dog.with(self.index, |entry| {
+            entry.deadline = NEVER;
+            entry.idle = false;
+        });
+    }
+
+    /// The deadline fired (or an idle wait was ended by draining).
+    pub fn expired(&self) -> bool {
+        self.dog.with(self.index, |entry| entry.fate == Fate::Expired)
+    }
+
+    /// The other side of a coupled pair vanished, or the worker gave up draining.
+    pub fn aborted(&self) -> bool {
+        self.dog.with(self.index, |entry| entry.fate == Fate::Aborted)
+    }
+
+    /// From now on a hang-up of this client ends the work of `upstream`.
+    pub fn couple(&self, upstream: &Slot) {
+        let now = self.dog.now.get();
+        let fresh = self.dog.with(self.index, |entry| {
+            entry.coupled_at = now;
+            entry.half_closed_at = NEVER;
+            entry.upstream.replace(upstream.index).is_none()
+        });
+        if fresh {
+            self.dog.coupled.set(self.dog.coupled.get() + 1);
+        }
+    }
+
+    /// Ends [`Slot::couple`].
+    pub fn uncouple(&self) {
+        if self.dog.with(self.index, |entry| entry.upstream.take()).is_some() {
+            self.dog.coupled.set(self.dog.coupled.get() - 1);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.uncouple();
+        self.dog.entries.borrow_mut()[self.index as usize] = None;
+        self.dog.free.borrow_mut().push(self.index);
+    }
+}
