@@ -4,7 +4,12 @@
 //! only what [`Shared`](worker::Shared) holds: the policy (swapped whole on reload), session memory and
 //! counters.
 
+#[forbid(unsafe_code)]
+pub mod extract;
 pub mod failure;
+#[forbid(unsafe_code)]
+pub mod http;
 pub mod io;
+pub mod json;
 pub mod settings;
 pub mod upstream;

@@ -1,0 +1,1 @@
+//! Facts about a request, from its head and body.

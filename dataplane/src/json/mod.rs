@@ -1,0 +1,1 @@
+//! JSON bodies: scanned once into spans, patched in place, never rebuilt.
