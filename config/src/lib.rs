@@ -5,8 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod codes;
 mod contract;
+mod findings;
 mod node;
+mod parse;
 mod report;
 pub mod secrets;
 mod shape;

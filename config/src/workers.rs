@@ -65,7 +65,9 @@ impl Contract for Workers {
         match self {
             Self::All => Value::String("all".into()),
             Self::Count(count) => Value::Int(i64::from(*count)),
-            Self::Cores(cores) => Value::List(cores.iter().map(|core| Value::Int(i64::from(*core))).collect()),
+            Self::Cores(cores) => {
+                Value::List(cores.iter().map(|core| Value::Int(i64::from(*core))).collect())
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::contract::{
-    AutomixSelection, EloSelection, HybridSelection, PintleSettings, RouterDcSelection, SessionAwareSelection,
+    ApiService, AutomixSelection, EloSelection, HybridSelection, Integrations, ModelCatalog, Observability,
+    PintleSettings, ResponseApi, RouterDcSelection, RouterReplay, SessionAwareSelection, StartupStatus,
+    Stores,
 };
 use crate::shape::contract;
 
@@ -15,6 +17,12 @@ contract! {
         router: Router,
         /// Services around routing.
         services: Services,
+        /// Semantic cache, memory and vector stores.
+        stores: Stores,
+        /// Tools and looper.
+        integrations: Integrations,
+        /// Embeddings, classifiers, knowledge bases and modules.
+        model_catalog: ModelCatalog,
         /// What Pintle adds to the contract.
         pintle: PintleSettings,
     }
@@ -211,10 +219,20 @@ contract! {
 
     /// Services around routing.
     pub struct Services {
+        /// Classification API.
+        api: ApiService,
+        /// Store behind the Responses API.
+        response_api: ResponseApi,
+        /// Traces and metrics.
+        observability: Observability,
         /// Who asks, and with which keys.
         authz: Authz,
         /// How often they may ask.
         ratelimit: RateLimit,
+        /// Record of decisions.
+        router_replay: RouterReplay,
+        /// Record of start-up.
+        startup_status: StartupStatus,
     }
 
     /// Who asks, and with which keys.

@@ -10,18 +10,28 @@
 mod algorithm;
 mod decisions;
 mod global;
+mod integrations;
+mod model_catalog;
 mod pintle;
 mod projections;
 mod providers;
+mod services;
 mod signals;
+mod stores;
+mod vector_stores;
 
 pub use algorithm::*;
 pub use decisions::*;
 pub use global::*;
+pub use integrations::*;
+pub use model_catalog::*;
 pub use pintle::*;
 pub use projections::*;
 pub use providers::*;
+pub use services::*;
 pub use signals::*;
+pub use stores::*;
+pub use vector_stores::*;
 
 use crate::secrets::Secret;
 use crate::shape::contract;
