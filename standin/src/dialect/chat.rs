@@ -1,0 +1,121 @@
+//! OpenAI chat completions.
+
+use serde_json::{Value, json};
+
+use super::{Event, Reply, fragments};
+use crate::answer::Finish;
+
+fn finish(reason: Finish) -> &'static str {
+    match reason {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::ToolCalls => "tool_calls",
+    }
+}
+
+fn id(reply: &Reply<'_>) -> String {
+    format!("chatcmpl-{}-{}", reply.slug, reply.number)
+}
+
+fn call_id(reply: &Reply<'_>, index: usize) -> String {
+    format!("call_{}_{}", reply.slug, reply.first_call + index as u64)
+}
+
+fn usage(reply: &Reply<'_>) -> Value {
+    let u = reply.usage;
+    json!({
+        "prompt_tokens": u.prompt,
+        "completion_tokens": u.completion,
+        "total_tokens": u.prompt + u.completion,
+        "prompt_tokens_details": { "cached_tokens": u.cached },
+        "completion_tokens_details": { "reasoning_tokens": 0 },
+    })
+}
+
+/// The answer as one `chat.completion` object.
+pub(crate) fn whole(reply: &Reply<'_>) -> Value {
+    let answer = reply.answer;
+    let mut message = json!({ "role": "assistant", "content": answer.text(), "refusal": null });
+    if !answer.calls.is_empty() {
+        message["content"] = Value::Null;
+        message["tool_calls"] = answer
+            .calls
+            .iter()
+            .enumerate()
+            .map(|(i, call)| {
+                json!({
+                    "id": call_id(reply, i),
+                    "type": "function",
+                    "function": { "name": call.name, "arguments": call.arguments },
+                })
+            })
+            .collect();
+    }
+    json!({
+        "id": id(reply),
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "system_fingerprint": "stand-in",
+        "choices": [{
+            "index": 0,
+            "message": message,
+            "logprobs": null,
+            "finish_reason": finish(answer.finish),
+        }],
+        "usage": usage(reply),
+    })
+}
+
+/// The answer as a stream of `chat.completion.chunk` objects, ended by `[DONE]`.
+pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
+    let head = json!({
+        "id": id(reply),
+        "object": "chat.completion.chunk",
+        "created": reply.created,
+        "model": reply.model,
+        "system_fingerprint": "stand-in",
+    });
+    let chunk = |choices: Value, usage: Value| {
+        let mut chunk = head.clone();
+        chunk["choices"] = choices;
+        if reply.include_usage {
+            chunk["usage"] = usage;
+        }
+        chunk
+    };
+    let delta = |delta: Value, reason: Value| {
+        let choice = json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason }]);
+        chunk(choice, Value::Null)
+    };
+    let answer = reply.answer;
+    let mut spoken = 0;
+    let opening = if answer.calls.is_empty() { Value::from("") } else { Value::Null };
+    let mut events =
+        vec![Event::data(&delta(json!({ "role": "assistant", "content": opening }), Value::Null), 0)];
+    for piece in &answer.pieces {
+        spoken += 1;
+        events.push(Event::data(&delta(json!({ "content": piece }), Value::Null), spoken));
+    }
+    for (index, call) in answer.calls.iter().enumerate() {
+        let opening = json!({ "tool_calls": [{
+            "index": index,
+            "id": call_id(reply, index),
+            "type": "function",
+            "function": { "name": call.name, "arguments": "" },
+        }]});
+        spoken += 1;
+        events.push(Event::data(&delta(opening, Value::Null), spoken));
+        for piece in fragments(&call.arguments) {
+            spoken += 1;
+            let part = json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] });
+            events.push(Event::data(&delta(part, Value::Null), spoken));
+        }
+    }
+    events.push(Event::data(&delta(json!({}), Value::from(finish(answer.finish))), spoken));
+    if reply.include_usage {
+        events.push(Event::data(&chunk(json!([]), usage(reply)), spoken));
+    }
+    events.push(Event { bytes: "data: [DONE]\n\n".to_owned(), tokens: spoken });
+    events
+}
