@@ -218,7 +218,7 @@ pub struct SaarCandidateTrace {
     pub selector_delta: f64,
     /// Measured quality gap.
     pub quality_gap: f64,
-    /// Weighted handoff.
+    /// Handoff before its weight.
     pub handoff_penalty: f64,
     /// Credited to the current model.
     pub prefix_cache_benefit: f64,
@@ -544,8 +544,7 @@ fn adjust(
             let mut extra = 0.0;
             if !reset {
                 let handoff = lookup.handoff_penalty(from, candidate.name);
-                t.handoff_penalty =
-                    config.handoff_penalty_weight * handoff.unwrap_or(config.default_handoff_penalty);
+                t.handoff_penalty = handoff.unwrap_or(config.default_handoff_penalty);
                 t.prefix_cache_penalty =
                     prefix_penalty(config, mass, effective_warmth(session, reset), multiplier);
                 t.switch_history_penalty = switch_history_penalty(config, session.memory_switch_count);
@@ -555,7 +554,7 @@ fn adjust(
                 }
             }
             t.final_score = scores[i] + config.quality_gap_multiplier * gap
-                - t.handoff_penalty
+                - config.handoff_penalty_weight * t.handoff_penalty
                 - t.prefix_cache_penalty
                 - t.tool_loop_penalty
                 - t.switch_history_penalty

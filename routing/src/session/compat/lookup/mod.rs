@@ -1,8 +1,14 @@
 //! Lookup tables of measured pairs and priors (`selection/lookuptable`).
 
+mod builder;
+mod file;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use builder::{ReplayRecord, populate};
+pub use file::{FileStore, Files, LoadError};
 
 /// Key of one entry; its text form joins the parts with `::`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
