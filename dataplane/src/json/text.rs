@@ -1,0 +1,121 @@
+//! Decoding JSON strings to text.
+
+use std::borrow::Cow;
+
+use super::spans::StringSpan;
+
+/// Stands for an unpaired surrogate, which no text can hold.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
+
+impl StringSpan {
+    /// The string's text; borrowed from `body` unless it has escapes. Lone surrogates become U+FFFD.
+    ///
+    /// `body` is what [`scan`](super::scan()) returned; of any other text some slice comes out, or nothing.
+    pub fn decode(self, body: &str) -> Cow<'_, str> {
+        let raw = body.get(self.inner().range()).unwrap_or_default();
+        if self.escapes() == 0 { Cow::Borrowed(raw) } else { decode(raw) }
+    }
+
+    /// Length of [`decode`](Self::decode)'s result in bytes, without making it.
+    pub fn decoded_len(self, body: &str) -> usize {
+        if !self.has_unicode_escape() {
+            return self.inner().len() - (self.escapes() as usize).min(self.inner().len());
+        }
+        let raw = body.get(self.inner().range()).unwrap_or_default();
+        let mut len = 0;
+        walk(raw, |piece| {
+            len += match piece {
+                Piece::Plain(text) => text.len(),
+                Piece::Escape(character) => character.len_utf8(),
+            }
+        });
+        len
+    }
+
+    /// Appends the string's text to `out`.
+    pub fn decode_into(self, body: &str, out: &mut String) {
+        let raw = body.get(self.inner().range()).unwrap_or_default();
+        if self.escapes() == 0 { out.push_str(raw) } else { decode_into(raw, out) }
+    }
+}
+
+/// Decodes what lies between the quotes of a JSON string. Total: a malformed escape, which the scan does
+/// not let through, becomes U+FFFD.
+pub fn decode(raw: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = String::with_capacity(raw.len());
+    decode_into(raw, &mut text);
+    Cow::Owned(text)
+}
+
+fn decode_into(raw: &str, out: &mut String) {
+    walk(raw, |piece| match piece {
+        Piece::Plain(text) => out.push_str(text),
+        Piece::Escape(character) => out.push(character),
+    });
+}
+
+/// A stretch of a string.
+enum Piece<'r> {
+    /// Without escapes.
+    Plain(&'r str),
+    /// What one escape stands for.
+    Escape(char),
+}
+
+/// Hands each stretch of a string to `visit`, in order.
+fn walk<'r>(mut raw: &'r str, mut visit: impl FnMut(Piece<'r>)) {
+    while let Some(at) = memchr::memchr(b'\\', raw.as_bytes()) {
+        if at > 0 {
+            visit(Piece::Plain(&raw[..at]));
+        }
+        let (character, len) = escape(&raw.as_bytes()[at..]);
+        visit(Piece::Escape(character));
+        // An escape is ASCII, and so is as much of a malformed one as is taken.
+        raw = &raw[at + len..];
+    }
+    if !raw.is_empty() {
+        visit(Piece::Plain(raw));
+    }
+}
+
+/// The character that an escape at the start of `bytes` stands for, and the escape's length.
+fn escape(bytes: &[u8]) -> (char, usize) {
+    let simple = match bytes.get(1) {
+        Some(b'"') => '"',
+        Some(b'\\') => '\\',
+        Some(b'/') => '/',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode_escape(bytes),
+        _ => return (REPLACEMENT, 1),
+    };
+    (simple, 2)
+}
+
+/// `\uXXXX`, or two of them that make a surrogate pair.
+fn unicode_escape(bytes: &[u8]) -> (char, usize) {
+    let Some(unit) = code_unit(bytes) else { return (REPLACEMENT, 2) };
+    if let Some(character) = char::from_u32(unit) {
+        return (character, 6);
+    }
+    let low = bytes.get(6..).and_then(code_unit).filter(|low| (0xdc00..0xe000).contains(low));
+    match low {
+        Some(low) if unit < 0xdc00 => {
+            let scalar = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+            (char::from_u32(scalar).unwrap_or(REPLACEMENT), 12)
+        }
+        _ => (REPLACEMENT, 6),
+    }
+}
+
+/// The UTF-16 code unit of a `\uXXXX` at the start of `bytes`.
+fn code_unit(bytes: &[u8]) -> Option<u32> {
+    let [b'\\', b'u', digits @ ..] = bytes else { return None };
+    digits.get(..4)?.iter().try_fold(0, |unit, &digit| Some(unit << 4 | (digit as char).to_digit(16)?))
+}
