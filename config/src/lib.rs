@@ -5,37 +5,27 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod codes;
 mod contract;
+pub mod endpoint;
 mod findings;
+mod legacy;
+mod lint;
+mod load;
 mod node;
 mod parse;
 mod report;
 pub mod secrets;
 mod shape;
+mod validate;
 mod value;
 mod workers;
 
+pub use codes::{Explanation, explain, explanations};
 pub use contract::*;
+pub use load::{Loaded, Profile, load};
+pub use parse::{MAX_ANCHORS, MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 pub use report::{Finding, Report, Severity};
 pub use value::Value;
 pub use workers::Workers;
-
-/// Whose verdict and behaviour count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Profile {
-    /// Pintle's own: flaws of v0.3.0 are repaired.
-    #[default]
-    Pintle,
-    /// v0.3.0.
-    Compat,
-}
-
-/// What came of a document.
-#[derive(Debug, Clone)]
-pub struct Loaded {
-    /// The configuration, unless an error kept it from loading.
-    pub config: Option<Config>,
-    /// Everything that was found.
-    pub report: Report,
-}

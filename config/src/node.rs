@@ -4,18 +4,18 @@ use crate::value::Value;
 
 /// One node and where it starts.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     /// Line, from 1.
-    pub line: u32,
+    pub(crate) line: u32,
     /// Column in characters, from 1.
-    pub column: u32,
+    pub(crate) column: u32,
     /// What it is.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// What a node is.
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Text as written, and whether it was plain (not quoted, no block) so that it resolves to a type.
     Scalar {
         /// Text after unescaping.
@@ -31,16 +31,16 @@ pub enum Kind {
 
 /// One key of a mapping and its value.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key.
-    pub key: Node,
+    pub(crate) key: Node,
     /// The value.
-    pub value: Node,
+    pub(crate) value: Node,
 }
 
 /// A scalar resolved to its type.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     /// `null`, `~` or nothing.
     Null,
     /// Boolean, YAML 1.1 words included.
@@ -55,7 +55,7 @@ pub enum Scalar<'a> {
 
 impl Node {
     /// The scalar, resolved; `None` for sequences and mappings.
-    pub fn scalar(&self) -> Option<Scalar<'_>> {
+    pub(crate) fn scalar(&self) -> Option<Scalar<'_>> {
         match &self.kind {
             Kind::Scalar { text, plain: true } => Some(resolve(text)),
             Kind::Scalar { text, plain: false } => Some(Scalar::Str(text)),
@@ -64,7 +64,7 @@ impl Node {
     }
 
     /// The text of a scalar as written.
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar { text, .. } => Some(text),
             _ => None,
@@ -72,17 +72,17 @@ impl Node {
     }
 
     /// The value of a mapping's key.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
     /// The entry of a mapping's key.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key.text() == Some(key))
     }
 
     /// The entries of a mapping; empty for anything else.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.kind {
             Kind::Map(entries) => entries,
             _ => &[],
@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// The items of a sequence; empty for anything else.
-    pub fn items(&self) -> &[Node] {
+    pub(crate) fn items(&self) -> &[Node] {
         match &self.kind {
             Kind::Seq(items) => items,
             _ => &[],
@@ -98,12 +98,12 @@ impl Node {
     }
 
     /// The node is null.
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.scalar() == Some(Scalar::Null)
     }
 
     /// What the node is, in words.
-    pub fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
             Kind::Seq(_) => "a list",
             Kind::Map(_) => "a mapping",
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// The value without positions.
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Seq(items) => Value::List(items.iter().map(Self::to_value).collect()),
             Kind::Map(entries) => Value::Map(

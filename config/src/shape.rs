@@ -7,7 +7,7 @@ use crate::secrets::Secret;
 use crate::value::Value;
 
 /// A value that can be read from a document and written back.
-pub trait Contract: Sized + Default {
+pub(crate) trait Contract: Sized + Default {
     /// What a document may hold here.
     fn shape() -> Shape;
 
@@ -25,7 +25,7 @@ pub trait Contract: Sized + Default {
 
 /// What a field may hold.
 #[derive(Clone, Copy)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Boolean.
     Bool,
     /// Integer within bounds.
@@ -58,39 +58,39 @@ pub enum Shape {
 }
 
 /// A shape with a function of its own.
-pub struct Custom {
+pub(crate) struct Custom {
     /// What is expected, in words.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The check; an error says what is wrong.
-    pub check: fn(&Node) -> Result<(), String>,
+    pub(crate) check: fn(&Node) -> Result<(), String>,
     /// Its JSON Schema.
-    pub json_schema: &'static str,
+    pub(crate) json_schema: &'static str,
 }
 
 /// A mapping with known keys.
-pub struct Struct {
+pub(crate) struct Struct {
     /// Name of the type.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it is.
-    pub doc: &'static [&'static str],
+    pub(crate) doc: &'static [&'static str],
     /// Its keys in documented order.
-    pub fields: &'static [Field],
+    pub(crate) fields: &'static [Field],
     /// Part of Pintle's own section: values are checked strictly.
-    pub extension: bool,
+    pub(crate) extension: bool,
 }
 
 /// A key of a [`Struct`].
-pub struct Field {
+pub(crate) struct Field {
     /// The YAML key.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it may hold.
-    pub shape: fn() -> Shape,
+    pub(crate) shape: fn() -> Shape,
     /// What it is.
-    pub doc: &'static [&'static str],
+    pub(crate) doc: &'static [&'static str],
     /// Its value when absent.
-    pub default: fn() -> Value,
+    pub(crate) default: fn() -> Value,
     /// Bounds of an integer, tighter than its type's.
-    pub range: Option<(i64, i64)>,
+    pub(crate) range: Option<(i64, i64)>,
 }
 
 macro_rules! contract {

@@ -1,0 +1,107 @@
+//! Promise: what v0.3.0's router loads, loads; what it refuses is refused. Differences are listed with
+//! their reason in `differences.tsv`.
+//!
+//! The corpus is upstream's own files and probes, each with the verdict its real loader gave. It is looked
+//! for in `PINTLE_CORPUS`, then in `../shared/corpus/config` beside the repository.
+#![allow(clippy::disallowed_methods, reason = "a test finds its corpus by an environment variable")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use pintle_config::{Profile, Severity, load};
+
+fn corpus() -> Option<PathBuf> {
+    let named = std::env::var_os("PINTLE_CORPUS").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus/config");
+    named.into_iter().chain([beside]).find(|dir| dir.join("index.tsv").is_file())
+}
+
+struct Row {
+    file: String,
+    kind: String,
+    verdict: String,
+    detail: String,
+}
+
+fn rows(dir: &Path) -> Vec<Row> {
+    let index = std::fs::read_to_string(dir.join("index.tsv")).expect("the corpus has an index");
+    let mut lines = index.lines();
+    let header: Vec<&str> = lines.next().expect("the index has a header").split('\t').collect();
+    let column = |name: &str| header.iter().position(|have| *have == name).expect("a known column");
+    let (file, kind, verdict, detail) =
+        (column("file"), column("kind"), column("go_v0.3.0"), column("go_v0.3.0_detail"));
+    lines
+        .map(|line| line.split('\t').collect::<Vec<_>>())
+        .filter(|cells| cells.len() > detail)
+        .map(|cells| Row {
+            file: cells[file].to_owned(),
+            kind: cells[kind].to_owned(),
+            verdict: cells[verdict].to_owned(),
+            detail: cells[detail].trim_matches('"').replace("\"\"", "\""),
+        })
+        .collect()
+}
+
+fn differences() -> HashMap<String, String> {
+    include_str!("differences.tsv")
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(file, reason)| (file.to_owned(), reason.to_owned()))
+        .collect()
+}
+
+#[test]
+fn corpus_agreement() {
+    let Some(dir) = corpus() else {
+        println!("SKIP corpus_agreement: no corpus (set PINTLE_CORPUS to a folder with index.tsv)");
+        return;
+    };
+    let known = differences();
+    let mut used = Vec::new();
+    let mut unexplained = Vec::new();
+    let mut tally: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for row in rows(&dir) {
+        let wanted = match row.verdict.as_str() {
+            "valid" => true,
+            "invalid" => false,
+            _ => continue,
+        };
+        let Ok(bytes) = std::fs::read(dir.join(&row.file)) else { continue };
+        let (kind, file) = (row.kind.clone(), row.file.clone());
+        for profile in [Profile::Compat, Profile::Pintle] {
+            let loaded = load(&bytes, &file, profile);
+            let agrees = loaded.config.is_some() == wanted;
+            if profile == Profile::Compat {
+                let (agreed, all) = tally.entry(kind.clone()).or_default();
+                *all += 1;
+                *agreed += usize::from(agrees);
+            }
+            if agrees {
+                continue;
+            }
+            let key = format!("{profile:?}\t{file}");
+            if known.contains_key(&file) {
+                used.push(file.clone());
+                continue;
+            }
+            let errors: Vec<_> = loaded
+                .report
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Error)
+                .map(|finding| format!("{}:{} {} {}", finding.line, finding.path, finding.code, finding.message))
+                .collect();
+            unexplained.push(format!("{key}: upstream {} ({}), ours {errors:?}", row.verdict, row.detail));
+        }
+    }
+    let (agreed, all) = tally.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    for (kind, (agreed, all)) in &tally {
+        println!("{kind:<24} {agreed:>4} of {all:>4}");
+    }
+    println!("{:<24} {agreed:>4} of {all:>4} agree with v0.3.0", "all");
+    assert!(all > 0, "the corpus has files with a verdict");
+    assert!(unexplained.is_empty(), "{} differences without a reason:\n{}", unexplained.len(), unexplained.join("\n"));
+    let stale: Vec<_> = known.keys().filter(|file| dir.join(file).exists() && !used.contains(file)).collect();
+    assert!(stale.is_empty(), "listed as different, but they agree: {stale:?}");
+}
