@@ -1,0 +1,225 @@
+//! Appends batches of lines to segment files and keeps their total size within its bound.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use pintle_routing::units::UnixMillis;
+
+use super::file::{Backend, SegmentFile};
+use super::segments::{self, Segment};
+use super::{JournalError, JournalOptions, MIN_SEGMENT_BYTES, OpenReport};
+
+const LOCK_FILE: &str = "flows.lock";
+
+/// Segment files kept at most, however small faults have left them.
+const MAX_SEGMENTS: usize = 65_536;
+
+pub(crate) struct Appender {
+    dir: PathBuf,
+    backend: Backend,
+    max_bytes: u64,
+    segment_bytes: u64,
+    /// Full segments, oldest first.
+    closed: VecDeque<Segment>,
+    closed_bytes: u64,
+    current: Option<Current>,
+    next_number: u64,
+    /// Held for as long as this process may write to the directory.
+    _lock: File,
+}
+
+struct Current {
+    segment: Segment,
+    file: SegmentFile,
+    /// Written since the last sync.
+    dirty: bool,
+}
+
+impl Appender {
+    /// Opens the journal in `options.dir`, creating it if needed. Blocks; for [`Backend::IoUring`], must
+    /// run inside a tokio-uring runtime.
+    pub(crate) fn open(
+        options: &JournalOptions,
+        backend: Backend,
+    ) -> Result<(Appender, OpenReport), JournalError> {
+        if options.segment_bytes < MIN_SEGMENT_BYTES || options.max_bytes < 2 * options.segment_bytes {
+            return Err(JournalError::Bounds {
+                segment_bytes: options.segment_bytes,
+                max_bytes: options.max_bytes,
+            });
+        }
+        let at = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| JournalError::Io { path, source }
+        };
+        segments::create_dir(&options.dir).map_err(at(&options.dir))?;
+        let lock = lock(&options.dir)?;
+        let mut closed = VecDeque::from(segments::list(&options.dir).map_err(at(&options.dir))?);
+        let mut report = OpenReport {
+            backend,
+            segments: closed.len(),
+            bytes: closed.iter().map(|segment| segment.bytes).sum(),
+            torn_bytes: 0,
+        };
+        let next_number = closed.back().map_or(1, |last| last.number + 1);
+        let mut current = None;
+        if let Some(mut segment) = closed.pop_back_if(|last| last.bytes < options.segment_bytes) {
+            let (file, torn) = segments::resume(&mut segment).map_err(at(&segment.path))?;
+            report.torn_bytes = torn;
+            report.bytes -= torn;
+            current = Some(Current { segment, file: SegmentFile::new(file, backend), dirty: false });
+        }
+        let appender = Appender {
+            dir: options.dir.clone(),
+            backend,
+            max_bytes: options.max_bytes,
+            segment_bytes: options.segment_bytes,
+            closed_bytes: closed.iter().map(|segment| segment.bytes).sum(),
+            closed,
+            current,
+            next_number,
+            _lock: lock,
+        };
+        Ok((appender, report))
+    }
+
+    /// Bytes in all segments.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.closed_bytes + self.current.as_ref().map_or(0, |current| current.segment.bytes)
+    }
+
+    /// Segment files.
+    pub(crate) fn segments(&self) -> usize {
+        self.closed.len() + usize::from(self.current.is_some())
+    }
+
+    /// Appends `lines`, whole lines of at most `segment_bytes` together, opening a new segment and
+    /// removing the oldest ones as needed. After an error nothing of `lines` counts as written, and the
+    /// next call starts again behind the last good line. The buffer comes back emptied.
+    pub(crate) async fn append(&mut self, lines: Vec<u8>, now: UnixMillis) -> (io::Result<()>, Vec<u8>) {
+        debug_assert!(lines.len() as u64 <= self.segment_bytes && lines.ends_with(b"\n"));
+        let length = lines.len() as u64;
+        if let Err(error) = self.make_room(length, now).await {
+            return (Err(error), emptied(lines));
+        }
+        let Some(current) = self.current.as_mut() else {
+            return (Err(io::Error::other("no segment is open")), emptied(lines));
+        };
+        let (result, buffer) = current.file.write_all_at(lines, current.segment.bytes).await;
+        match result {
+            Ok(()) => {
+                current.segment.bytes += length;
+                current.dirty = true;
+                (Ok(()), emptied(buffer))
+            }
+            Err(error) => {
+                self.abandon_current().await;
+                (Err(error), emptied(buffer))
+            }
+        }
+    }
+
+    /// Puts on the device what is not there yet.
+    pub(crate) async fn sync(&mut self) -> io::Result<()> {
+        if let Some(current) = self.current.as_mut().filter(|current| current.dirty) {
+            current.file.sync_data().await?;
+            current.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Syncs and closes the open segment.
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        self.close_current().await
+    }
+
+    async fn make_room(&mut self, length: u64, now: UnixMillis) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|open| open.segment.bytes + length > self.segment_bytes) {
+            self.close_current().await?;
+        }
+        let mut surplus = Vec::new();
+        while (self.bytes() + length > self.max_bytes || self.closed.len() >= MAX_SEGMENTS)
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            self.closed_bytes -= oldest.bytes;
+            surplus.push(oldest.path);
+        }
+        let fresh = self.current.is_none().then(|| Segment::new(&self.dir, self.next_number, now));
+        if surplus.is_empty() && fresh.is_none() {
+            return Ok(());
+        }
+        let dir = self.dir.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            for path in surplus {
+                remove(&path)?;
+            }
+            fresh.map(|segment| segments::create(&dir, &segment).map(|file| (segment, file))).transpose()
+        })
+        .await
+        .map_err(io::Error::other)??;
+        if let Some((segment, file)) = opened {
+            self.next_number += 1;
+            let file = SegmentFile::new(file, self.backend);
+            self.current = Some(Current { segment, file, dirty: false });
+        }
+        Ok(())
+    }
+
+    async fn close_current(&mut self) -> io::Result<()> {
+        let synced = self.sync().await;
+        if let Some(current) = self.current.take() {
+            self.closed_bytes += current.segment.bytes;
+            self.closed.push_back(current.segment);
+            current.file.close().await?;
+        }
+        synced
+    }
+
+    /// Gives up the open segment after a failed write, cutting off what the write may have left. The next
+    /// append opens a new one, so that a fault of this file cannot repeat for ever.
+    async fn abandon_current(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        let (path, keep) = (current.segment.path.clone(), current.segment.bytes);
+        if keep > 0 {
+            self.closed_bytes += keep;
+            self.closed.push_back(current.segment);
+        }
+        let closed = current.file.close().await;
+        let cut = tokio::task::spawn_blocking(move || match keep {
+            0 => remove(&path),
+            _ => OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(keep)),
+        })
+        .await
+        .map_err(io::Error::other)
+        .flatten();
+        if let Err(error) = closed.and(cut) {
+            tracing::warn!(%error, "journal segment could not be cut back after a failed write");
+        }
+    }
+}
+
+fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer
+}
+
+fn remove(path: &PathBuf) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn lock(dir: &std::path::Path) -> Result<File, JournalError> {
+    let path = dir.join(LOCK_FILE);
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path);
+    let file = opened.map_err(|source| JournalError::Io { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Locked { dir: dir.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(JournalError::Io { path, source }),
+    }
+}

@@ -1,0 +1,116 @@
+//! Segment files: their names, their order, and opening the newest after whatever happened to the last
+//! process.
+//!
+//! A name is `flows-<time>-<number>.jsonl`: the time at which the segment was opened, written like the
+//! first ten characters of a flow id, and a number that only grows. An operator can therefore see from
+//! an id alone in which file it must be.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use pintle_routing::flow_id::FlowId;
+use pintle_routing::units::UnixMillis;
+
+const PREFIX: &str = "flows-";
+const SUFFIX: &str = ".jsonl";
+const NUMBER_DIGITS: usize = 8;
+
+/// One segment file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    /// Grows by one with each segment; the order of segments.
+    pub(crate) number: u64,
+    /// No line in it was written earlier, unless the clock has been set back since.
+    pub(crate) opened_at: UnixMillis,
+    pub(crate) bytes: u64,
+}
+
+impl Segment {
+    pub(crate) fn new(dir: &Path, number: u64, opened_at: UnixMillis) -> Segment {
+        Segment { path: dir.join(file_name(number, opened_at)), number, opened_at, bytes: 0 }
+    }
+}
+
+fn file_name(number: u64, opened_at: UnixMillis) -> String {
+    let time = FlowId::from_bits(u128::from(opened_at.get()) << 80).to_string();
+    format!("{PREFIX}{}-{number:0NUMBER_DIGITS$}{SUFFIX}", &time[..FlowId::TIME_LEN])
+}
+
+fn parse_file_name(name: &str) -> Option<(u64, UnixMillis)> {
+    let (time, number) = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('-')?;
+    if time.len() != FlowId::TIME_LEN || number.len() < NUMBER_DIGITS {
+        return None;
+    }
+    let filled = format!("{time:0<width$}", width = FlowId::LEN);
+    Some((number.parse().ok()?, filled.parse::<FlowId>().ok()?.at()))
+}
+
+/// The segments in `dir`, oldest first. Other files are ignored, and a segment that disappears while the
+/// directory is read is left out. A missing directory holds no segments.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut segments = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((number, opened_at)) = name.to_str().and_then(parse_file_name) else { continue };
+        let bytes = match entry.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        segments.push(Segment { path: entry.path(), number, opened_at, bytes });
+    }
+    segments.sort_by_key(|segment| segment.number);
+    Ok(segments)
+}
+
+/// Creates `dir` for this user and group only.
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+/// Creates a new, empty segment file and makes its directory entry durable.
+pub(crate) fn create(dir: &Path, segment: &Segment) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&segment.path)?;
+    File::open(dir)?.sync_all()?;
+    Ok(file)
+}
+
+/// Opens a segment to go on writing at its end, after cutting off a last line that a crash left
+/// unfinished. Returns the number of bytes cut and corrects `segment.bytes`.
+pub(crate) fn resume(segment: &mut Segment) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
+    let length = file.metadata()?.len();
+    let keep = end_of_last_line(&mut file, length)?;
+    if keep < length {
+        file.set_len(keep)?;
+    }
+    segment.bytes = keep;
+    Ok((file, length - keep))
+}
+
+/// Offset just behind the last newline in the first `length` bytes; 0 without any.
+fn end_of_last_line(file: &mut File, length: u64) -> io::Result<u64> {
+    const CHUNK: u64 = 64 * 1024;
+    let mut chunk = Vec::with_capacity(CHUNK as usize);
+    let mut end = length;
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        chunk.clear();
+        file.seek(SeekFrom::Start(start))?;
+        file.by_ref().take(end - start).read_to_end(&mut chunk)?;
+        if let Some(at) = memchr::memrchr(b'\n', &chunk) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}

@@ -1,0 +1,208 @@
+//! The task that takes documents from the queue and writes them.
+
+use std::io;
+use std::time::Duration;
+
+use pintle_routing::units::UnixMillis;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::appender::Appender;
+use super::{BATCH_BYTES, GATHER, Loss, MAX_DOCUMENT_BYTES, SYNC_EVERY, Shared};
+use crate::exposition::names;
+
+/// What the control thread asks of the writer.
+pub(crate) enum Order {
+    /// Write everything offered so far, then answer.
+    Flush(oneshot::Sender<()>),
+    /// Write everything offered so far, sync, close, and end.
+    Stop,
+}
+
+/// A line that tells a later reader of lost documents; it has no `id`, so it is never taken for one.
+#[derive(Serialize)]
+struct LossNotice {
+    notice: &'static str,
+    at: UnixMillis,
+    count: u64,
+}
+
+pub(crate) struct Writer {
+    shared: std::sync::Arc<Shared>,
+    appender: Appender,
+    clock: fn() -> UnixMillis,
+    buffer: Vec<u8>,
+    batch_bytes: usize,
+    /// Losses already counted in the metrics.
+    told: Loss,
+    /// Losses that a notice in the journal tells of.
+    noticed: u64,
+    failing: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: std::sync::Arc<Shared>,
+        appender: Appender,
+        segment_bytes: u64,
+        clock: fn() -> UnixMillis,
+    ) -> Writer {
+        let batch_bytes = BATCH_BYTES.min(usize::try_from(segment_bytes).unwrap_or(usize::MAX));
+        let buffer = Vec::with_capacity(batch_bytes);
+        Writer {
+            shared,
+            appender,
+            clock,
+            buffer,
+            batch_bytes,
+            told: Loss::default(),
+            noticed: 0,
+            failing: false,
+        }
+    }
+
+    /// Runs until told to stop, or until nobody is left who could.
+    pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let mut sync = tokio::time::interval_at(Instant::now() + SYNC_EVERY, SYNC_EVERY);
+        sync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.publish_size();
+        loop {
+            tokio::select! {
+                () = self.shared.wake.notified() => {
+                    gather(&mut orders, GATHER, &mut self).await;
+                    self.write_queued().await;
+                }
+                order = orders.recv() => match order {
+                    Some(Order::Flush(done)) => self.flush(done).await,
+                    Some(Order::Stop) | None => break,
+                },
+                _ = sync.tick() => self.sync().await,
+            }
+            if self.shared.stopping() {
+                break;
+            }
+        }
+        self.shared.close();
+        self.write_queued().await;
+        if let Err(error) = self.appender.close().await {
+            tracing::error!(%error, "flow journal could not be closed cleanly");
+        }
+    }
+
+    async fn flush(&mut self, done: oneshot::Sender<()>) {
+        self.write_queued().await;
+        // Whoever asked may have given up.
+        let _ = done.send(());
+    }
+
+    /// Writes what the queue holds now; what is offered meanwhile wakes the task again.
+    async fn write_queued(&mut self) {
+        self.shared.rearm();
+        let mut documents = 0;
+        for _ in 0..self.shared.capacity() {
+            let Some(document) = self.shared.take() else { break };
+            let before = self.buffer.len();
+            if serde_json::to_writer(&mut self.buffer, &*document).is_err() {
+                self.refuse(before);
+                continue;
+            }
+            self.buffer.push(b'\n');
+            let length = self.buffer.len() - before;
+            if length > MAX_DOCUMENT_BYTES.min(self.batch_bytes) {
+                self.refuse(before);
+                continue;
+            }
+            if self.buffer.len() > self.batch_bytes {
+                let next = self.buffer.split_off(before);
+                self.append(documents).await;
+                self.buffer.extend_from_slice(&next);
+                documents = 0;
+            }
+            documents += 1;
+        }
+        self.append(documents).await;
+        self.tell_losses().await;
+    }
+
+    fn refuse(&mut self, keep: usize) {
+        self.buffer.truncate(keep);
+        self.shared.lose_unwritable();
+    }
+
+    /// Whether the buffer is written.
+    async fn append(&mut self, documents: u64) -> bool {
+        if self.buffer.is_empty() {
+            return true;
+        }
+        let length = self.buffer.len() as u64;
+        let lines = std::mem::take(&mut self.buffer);
+        let (result, buffer) = self.appender.append(lines, (self.clock)()).await;
+        self.buffer = buffer;
+        let written = result.is_ok();
+        match result {
+            Ok(()) => {
+                if std::mem::replace(&mut self.failing, false) {
+                    tracing::info!("flow journal is written again");
+                }
+                metrics::counter!(names::JOURNAL_DOCUMENTS).increment(documents);
+                metrics::counter!(names::JOURNAL_BYTES).increment(length);
+            }
+            Err(error) => {
+                self.shared.lose_failed(documents);
+                self.complain(&error);
+            }
+        }
+        self.publish_size();
+        written
+    }
+
+    /// Logs the first of a series of failures, not each of them.
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(%error, "flow journal cannot be written; flows are lost until it can");
+        }
+    }
+
+    async fn tell_losses(&mut self) {
+        let losses = self.shared.losses();
+        if losses != self.told {
+            losses.publish_since(&self.told);
+            tracing::warn!(count = losses.total() - self.told.total(), "flow documents were lost");
+            self.told = losses;
+        }
+        let count = losses.total() - self.noticed;
+        if count == 0 || self.failing {
+            return;
+        }
+        let notice = LossNotice { notice: "dropped", at: (self.clock)(), count };
+        if serde_json::to_writer(&mut self.buffer, &notice).is_ok() {
+            self.buffer.push(b'\n');
+            if self.append(0).await {
+                self.noticed += count;
+            }
+        } else {
+            self.buffer.clear();
+        }
+    }
+
+    async fn sync(&mut self) {
+        if let Err(error) = self.appender.sync().await {
+            self.complain(&error);
+        }
+    }
+
+    fn publish_size(&self) {
+        metrics::gauge!(names::JOURNAL_DISK_BYTES).set(self.appender.bytes() as f64);
+        metrics::gauge!(names::JOURNAL_SEGMENTS).set(self.appender.segments() as f64);
+    }
+}
+
+/// Lets documents gather for a moment so that one write carries many, unless an order comes first.
+async fn gather(orders: &mut mpsc::Receiver<Order>, time: Duration, writer: &mut Writer) {
+    match tokio::time::timeout(time, orders.recv()).await {
+        Ok(Some(Order::Flush(done))) => writer.flush(done).await,
+        Ok(Some(Order::Stop) | None) => writer.shared.stop(),
+        Err(_) => {}
+    }
+}
