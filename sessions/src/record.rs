@@ -1,0 +1,188 @@
+//! What is remembered of a session, and of a provider's response id.
+//!
+//! Both are plain data: fixed size, no pointers, little-endian on disk by rkyv's layout. Names are
+//! interned ([`NameId`]); no string lives in a record.
+
+use rkyv::rancor::{Error as RkyvError, Strategy};
+use rkyv::ser::writer::Buffer;
+use rkyv::util::Align;
+use rkyv::{Archive, Archived, Deserialize, Serialize};
+
+/// Number of an interned name; resolve it with [`Store::name`](crate::Store::name). Zero is the empty name.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize,
+)]
+pub struct NameId(pub u32);
+
+impl NameId {
+    /// The empty name: no model, decision or backend.
+    pub const NONE: NameId = NameId(0);
+}
+
+/// One session as it stood after its last committed turn.
+///
+/// All times are milliseconds since the Unix epoch as the caller's clock saw them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Archive, Serialize, Deserialize)]
+pub struct Record {
+    /// When the last turn was committed; what idle time and eviction order go by.
+    pub last_seen_ms: u64,
+    /// With [`Record::OPEN_TOOL_LOOP`]: the session is locked until then.
+    pub tool_loop_until_ms: u64,
+    /// With [`Record::PROVIDER_STATE`]: the session is locked until then.
+    pub provider_state_until_ms: u64,
+    /// Prompt tokens of all turns.
+    pub prompt_tokens: u64,
+    /// Of those, tokens the backends served from their prefix caches.
+    pub cached_tokens: u64,
+    /// Completion tokens of all turns.
+    pub completion_tokens: u64,
+    /// Target that served the last turn, by its canonical name.
+    pub model: NameId,
+    /// Decision that chose it; [`NameId::NONE`] when none had matched.
+    pub decision: NameId,
+    /// Backend that served the last turn.
+    pub backend: NameId,
+    /// Turns committed.
+    pub turns: u32,
+    /// Model changes.
+    pub switches: u32,
+    /// Turns in a row on `model`.
+    pub turns_on_model: u32,
+    /// Prompt tokens of the last turn.
+    pub last_prompt_tokens: u32,
+    /// Of those, tokens served from the prefix cache; [`Record::UNREPORTED`] when the backend does not say.
+    pub last_cached_tokens: u32,
+    /// Completion tokens of the last turn.
+    pub last_completion_tokens: u32,
+    /// Order of the turn this record comes from; a commit that finds a higher one arrived out of order.
+    pub turn_sequence: u32,
+    /// [`Record::OPEN_TOOL_LOOP`], [`Record::PROVIDER_STATE`]; [`Record::STALE`] on reading.
+    pub flags: u32,
+    /// Smoothed demand estimate in [0,1]; negative when unknown. Owned by the session policy.
+    pub demand: f32,
+    /// Two more numbers that only the session policy gives a meaning to.
+    pub policy: [f32; 2],
+}
+
+/// Where a provider's response id has to go back to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Pin {
+    /// Key of the session that the response belongs to.
+    pub session: SessionKey,
+    /// When the pin ends.
+    pub expires_ms: u64,
+    /// When it was made.
+    pub created_ms: u64,
+    /// Target that produced the response.
+    pub model: NameId,
+    /// Backend that holds its state.
+    pub backend: NameId,
+}
+
+/// A session's key, as two halves so that rkyv keeps 8-byte alignment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct SessionKey {
+    low: u64,
+    high: u64,
+}
+
+impl From<u128> for SessionKey {
+    fn from(key: u128) -> SessionKey {
+        SessionKey { low: key as u64, high: (key >> 64) as u64 }
+    }
+}
+
+impl From<SessionKey> for u128 {
+    fn from(key: SessionKey) -> u128 {
+        u128::from(key.low) | u128::from(key.high) << 64
+    }
+}
+
+/// Words of an archived [`Record`].
+pub(crate) const RECORD_WORDS: usize = size_of::<Archived<Record>>() / 8;
+/// Words of an archived [`Pin`].
+pub(crate) const PIN_WORDS: usize = size_of::<Archived<Pin>>() / 8;
+
+const _: () = assert!(RECORD_WORDS == 13 && size_of::<Archived<Record>>().is_multiple_of(8));
+const _: () = assert!(PIN_WORDS == 5 && size_of::<Archived<Pin>>().is_multiple_of(8));
+
+impl Record {
+    /// The last answer asked for tools: the next turn is inside a tool loop.
+    pub const OPEN_TOOL_LOOP: u32 = 1;
+    /// The last answer left state at the provider.
+    pub const PROVIDER_STATE: u32 = 1 << 1;
+    /// Set by the store on reading, never stored: damage was found, and this is the turn before it.
+    pub const STALE: u32 = 1 << 31;
+    /// `last_cached_tokens` of a backend that does not report them.
+    pub const UNREPORTED: u32 = u32::MAX;
+
+    /// The session is inside a tool loop whose lock has not run out.
+    pub const fn is_in_tool_loop(&self, now_ms: u64) -> bool {
+        self.flags & Record::OPEN_TOOL_LOOP != 0 && now_ms < self.tool_loop_until_ms
+    }
+
+    /// The session has state at its provider whose lock has not run out.
+    pub const fn has_provider_state(&self, now_ms: u64) -> bool {
+        self.flags & Record::PROVIDER_STATE != 0 && now_ms < self.provider_state_until_ms
+    }
+
+    /// Neither cost nor eviction may move the session.
+    pub const fn is_locked(&self, now_ms: u64) -> bool {
+        self.is_in_tool_loop(now_ms) || self.has_provider_state(now_ms)
+    }
+
+    /// Idle for longer than `ttl_ms`, and not locked.
+    pub const fn is_expired(&self, now_ms: u64, ttl_ms: u64) -> bool {
+        now_ms.saturating_sub(self.last_seen_ms) > ttl_ms && !self.is_locked(now_ms)
+    }
+
+    /// Tokens of the last prompt that were served from the prefix cache, if the backend reported them.
+    pub const fn last_cached(&self) -> Option<u32> {
+        if self.last_cached_tokens == Record::UNREPORTED { None } else { Some(self.last_cached_tokens) }
+    }
+
+    pub(crate) fn to_words(self) -> [u64; RECORD_WORDS] {
+        to_words(&Record { flags: self.flags & !Record::STALE, ..self })
+    }
+
+    pub(crate) fn from_words(words: &[u64; RECORD_WORDS]) -> Option<Record> {
+        let bytes = to_bytes::<RECORD_WORDS, { RECORD_WORDS * 8 }>(words);
+        let archived = rkyv::access::<ArchivedRecord, RkyvError>(&*bytes).ok()?;
+        rkyv::deserialize::<Record, RkyvError>(archived).ok()
+    }
+}
+
+impl Pin {
+    pub(crate) fn to_words(self) -> [u64; PIN_WORDS] {
+        to_words(&self)
+    }
+
+    pub(crate) fn from_words(words: &[u64; PIN_WORDS]) -> Option<Pin> {
+        let bytes = to_bytes::<PIN_WORDS, { PIN_WORDS * 8 }>(words);
+        let archived = rkyv::access::<ArchivedPin, RkyvError>(&*bytes).ok()?;
+        rkyv::deserialize::<Pin, RkyvError>(archived).ok()
+    }
+}
+
+fn to_bytes<const WORDS: usize, const BYTES: usize>(words: &[u64; WORDS]) -> Align<[u8; BYTES]> {
+    let mut bytes = Align([0; BYTES]);
+    for (place, word) in bytes.0.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// Archives a value without pointers; there is nothing to allocate and nothing that can fail.
+fn to_words<T, const WORDS: usize>(value: &T) -> [u64; WORDS]
+where
+    T: for<'a, 'b> Serialize<Strategy<Buffer<'b>, RkyvError>>,
+{
+    let mut bytes = Align([0; 8 * crate::table::MAX_PAYLOAD]);
+    let mut writer = Buffer::from(&mut bytes.0[..8 * WORDS]);
+    rkyv::api::serialize_using(value, Strategy::<_, RkyvError>::wrap(&mut writer)).expect("fits by its size");
+    let mut words = [0; WORDS];
+    for (word, place) in words.iter_mut().zip(bytes.0.chunks_exact(8)) {
+        *word = u64::from_le_bytes(place.try_into().expect("eight bytes"));
+    }
+    words
+}
