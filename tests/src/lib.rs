@@ -1,1 +1,59 @@
-//! Pintle: tests.
+//! What whole-system tests are made of: the real binary, stand-in models, a client that shows every byte.
+//!
+//! A test starts a [`Gateway`] (the `pintle` binary with a generated configuration, on free loopback ports,
+//! in a temporary folder) in front of [`pintle_standin::StandIn`]s, and talks to it over TCP as any client
+//! would. Nothing waits for a time: [`until`] waits for a condition, with a deadline.
+//!
+//! The binary is the one named by `PINTLE_BIN`, or else `pintle` beside the test executables; `cargo build
+//! -p pintle` puts it there.
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod ports;
+
+use std::time::{Duration, Instant};
+
+pub use agent::Agent;
+pub use config::{Backend, ConfigFile, Model};
+pub use gateway::{Driver, Gateway, Start, pintle};
+pub use http::{Connection, Response};
+
+/// How long [`until`] waits before it fails the test.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Pause between two looks at a condition.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits until a condition holds.
+///
+/// # Panics
+/// It does not hold within [`PATIENCE`].
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// Reports that a test could not run here, on standard error and in the file that `PINTLE_TEST_SKIPS` names,
+/// from which the test runner counts it.
+pub fn skip(test: &str, reason: &str) {
+    use std::io::Write as _;
+    eprintln!("SKIP {test}: {reason}");
+    if let Some(path) = gateway::environment("PINTLE_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let written = file.and_then(|mut file| writeln!(file, "{test}: {reason}"));
+        written.expect("PINTLE_TEST_SKIPS names a writable file");
+    }
+}
+
+/// Whether this kernel lets this process use io_uring.
+pub fn io_uring_works() -> bool {
+    io_uring::IoUring::new(8).is_ok()
+}
