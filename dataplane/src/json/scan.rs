@@ -430,16 +430,20 @@ fn part<B: Blocks>(
     text_kind: PartKind,
 ) -> Scanned<()> {
     let (mut seen, mut type_of) = (Seen::default(), None);
-    let (mut text, mut id, mut call_id, mut arguments) = (None, None, None, None);
+    let (mut text, mut thinking, mut id, mut call_id, mut arguments) = (None, None, None, None, None);
     cursor.members(|cursor, name| {
         match name {
             b"type" => {
                 seen.once(0, "type", cursor)?;
                 type_of = cursor.string_or_skip()?;
             }
-            b"text" | b"thinking" => {
+            b"text" => {
                 seen.once(1, "text", cursor)?;
                 text = cursor.string_or_skip()?;
+            }
+            b"thinking" => {
+                seen.once(6, "thinking", cursor)?;
+                thinking = cursor.string_or_skip()?;
             }
             b"id" => {
                 seen.once(2, "id", cursor)?;
@@ -465,7 +469,7 @@ fn part<B: Blocks>(
     let word = type_of.map(|string| part_type(cursor.word(string, &mut [0; _]))).unwrap_or(PartType::Other);
     let (kind, string) = match word {
         PartType::Text => (text_kind, text),
-        PartType::Thinking => (PartKind::Reasoning, text),
+        PartType::Thinking => (PartKind::Reasoning, thinking.or(text)),
         PartType::Image => (PartKind::Image, None),
         PartType::ToolUse => {
             if let Some(span) = arguments {
@@ -598,8 +602,16 @@ fn item<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut 
                 seen.once(4, "name", cursor)?;
                 name_of = cursor.string_or_skip()?;
             }
-            b"arguments" | b"input" | b"action" => {
+            b"arguments" => {
                 seen.once(5, "arguments", cursor)?;
+                arguments(cursor, limits, spans)?;
+            }
+            b"input" => {
+                seen.once(7, "input[].input", cursor)?;
+                arguments(cursor, limits, spans)?;
+            }
+            b"action" => {
+                seen.once(8, "action", cursor)?;
                 arguments(cursor, limits, spans)?;
             }
             b"output" => {
