@@ -38,8 +38,8 @@ const ADMIN: &str = "http://127.0.0.1:9190";
 /// The stand-ins that the configuration names: what for, model, port, tokens per second, first token (ms).
 const STAND_INS: [(&str, &str, u16, u32, u32); 3] = [
     ("small", "qwen3-8b", 18001, 240, 15),
-    ("large", "qwen3-coder-480b", 18002, 120, 35),
-    ("frontier", "frontier-1", 18003, 90, 60),
+    ("large", "qwen3-32b", 18002, 120, 35),
+    ("frontier", "frontier-reasoner", 18003, 90, 60),
 ];
 
 /// A process must answer within this time after its start.
@@ -215,13 +215,22 @@ fn write_config(from: &Path, to: &Path) -> Result<(), DemoError> {
     std::fs::write(to, with_idle_timeout(&text)).map_err(DemoError::io(format!("write {}", to.display())))
 }
 
+/// Gives every `session_aware` block of the file, and no other place, the short idle time-out.
 fn with_idle_timeout(text: &str) -> String {
     let key = "idle_timeout_seconds:";
-    let lines = text.split_inclusive('\n').map(|line| match line.find(key) {
-        Some(at) if !line.trim_start().starts_with('#') => format!("{}{key} {IDLE_SECONDS}\n", &line[..at]),
-        _ => line.to_owned(),
-    });
-    lines.collect()
+    let mut out = String::with_capacity(text.len() + 256);
+    let mut in_block = false;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        if std::mem::take(&mut in_block) {
+            out.push_str(&format!("{:indent$}{key} {IDLE_SECONDS}\n", ""));
+        }
+        if !line.trim_start().starts_with(key) {
+            out.push_str(line);
+        }
+        in_block = line.trim() == "session_aware:";
+    }
+    out
 }
 
 async fn turns(client: &Client) -> Result<Vec<Row>, DemoError> {
@@ -378,8 +387,10 @@ mod tests {
 
     #[test]
     fn only_the_idle_timeout_changes() {
-        let text = "a: 1\n  idle_timeout_seconds: 300   # five minutes\n# idle_timeout_seconds: 9\nb: 2\n";
-        let expected = "a: 1\n  idle_timeout_seconds: 3\n# idle_timeout_seconds: 9\nb: 2\n";
+        let text = "type: session_aware\n  session_aware:\n    base: x # kept\n    idle_timeout_seconds: 300\n\
+                    # idle_timeout_seconds: 9\nsession_aware:\n  margin: 1\n";
+        let expected = "type: session_aware\n  session_aware:\n    idle_timeout_seconds: 3\n    base: x # kept\n\
+                        # idle_timeout_seconds: 9\nsession_aware:\n  idle_timeout_seconds: 3\n  margin: 1\n";
         assert_eq!(with_idle_timeout(text), expected);
     }
 

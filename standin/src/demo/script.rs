@@ -50,8 +50,8 @@ const IDLE_GAP: Duration = Duration::from_secs(4);
 pub(super) const STEPS: [Step; 12] = [
     say(
         "asks for a plan",
-        "Plan the architecture of a fix: the CSV importer must accept quoted fields with line breaks. \
-         Weigh a hand-written state machine against a parser library, step by step. [tokens:60]",
+        "Plan a fix, step by step: the CSV importer must accept quoted fields with line breaks. \
+         Weigh a hand-written state machine against a parser library. [tokens:60]",
     ),
     say("asks for a look at a file", "Good. Begin: use read_file on src/import/csv.rs. [steps:2]"),
     result(
