@@ -83,6 +83,9 @@ pub enum TransferError {
     /// The keys in the export were made under another hash key, and the store is not empty.
     #[error("the export's keys were hashed under another key; import it into an empty session memory")]
     HashKey,
+    /// The file could not be rebuilt with the export's hash key.
+    #[error(transparent)]
+    Rebuild(OpenError),
     /// A name could not be interned.
     #[error("line {line}: {source}")]
     Name {

@@ -41,6 +41,7 @@ mod rebuild;
 mod record;
 mod store;
 mod table;
+mod transfer;
 mod word;
 
 pub use error::{NameError, OpenError, TransferError};
@@ -49,3 +50,4 @@ pub use open::{OpenReport, Options, SetAside, Verified};
 pub use rebuild::Rebuilt;
 pub use record::{NameId, Pin, Record, SessionKey};
 pub use store::{Census, CommitOutcome, Stats, Store, TableStats};
+pub use transfer::Imported;

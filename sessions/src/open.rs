@@ -173,6 +173,12 @@ impl Store {
         let header = *self.header();
         rebuild(self, header, now_ms)
     }
+
+    /// Changes the secret that keys are hashed under; what is in the file keeps its old addresses.
+    pub(crate) fn rekey(&mut self, hash_key: u128, now_ms: u64) -> Result<(), OpenError> {
+        let header = Header { hash_key, ..*self.header() };
+        rebuild(self, header, now_ms).map(|_| ())
+    }
 }
 
 enum Existing {

@@ -101,3 +101,85 @@ fn a_reader_never_mixes_two_keys() {
         writer.join().expect("no panic");
     });
 }
+
+/// A table of two buckets, so that every key may be anywhere.
+struct Memory {
+    heads: Vec<AtomicU64>,
+    slots: Vec<AtomicU64>,
+    tally: Tally,
+}
+
+const SHAPE: Shape = Shape { buckets: 2 };
+
+impl Memory {
+    fn new() -> Arc<Memory> {
+        Arc::new(Memory {
+            heads: words(SHAPE.head_words()),
+            slots: words(SHAPE.slot_words(1)),
+            tally: Tally::default(),
+        })
+    }
+
+    fn table(&self) -> Table<'_, AtomicU64, 1> {
+        Table::new(&self.heads, &self.slots, SHAPE, 7, &self.tally)
+    }
+
+    fn add(&self, key: u128, amount: u64) -> Upsert {
+        let sum = |found: Option<Found<1>>| Some([found.map_or(0, |found| found.payload[0]) + amount]);
+        self.table().upsert(key, sum, |_| None)
+    }
+}
+
+#[test]
+fn two_writers_of_a_new_key_share_one_slot_and_lose_nothing() {
+    model(2, || {
+        let memory = Memory::new();
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.add(5, 1))
+        };
+        let mine = memory.add(5, 10);
+        let theirs = other.join().expect("no panic");
+        assert!(matches!(
+            (mine, theirs),
+            (Upsert::Inserted, Upsert::Updated) | (Upsert::Updated, Upsert::Inserted)
+        ));
+        assert_eq!(memory.table().get(5), Some(Found { payload: [11], stale: false }));
+        assert_eq!(memory.table().occupied(), 1);
+    });
+}
+
+#[test]
+fn a_held_key_is_found_while_its_neighbours_come_and_go() {
+    model(2, || {
+        let memory = Memory::new();
+        memory.add(5, 1);
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                memory.add(6, 1);
+                memory.table().remove(6, |_| true)
+            })
+        };
+        assert_eq!(memory.table().get(5), Some(Found { payload: [1], stale: false }));
+        assert_eq!(other.join().expect("no panic"), Some([1]));
+        assert_eq!(memory.table().get(6), None);
+        assert_eq!(memory.tally.corrupt.load(std::sync::atomic::Ordering::Relaxed), 0, "no false alarm");
+    });
+}
+
+#[test]
+fn a_removed_key_stays_removed() {
+    model(2, || {
+        let memory = Memory::new();
+        memory.add(5, 1);
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.table().remove(5, |_| true))
+        };
+        let seen = memory.table().get(5);
+        assert!(seen.is_none() || seen == Some(Found { payload: [1], stale: false }));
+        assert_eq!(other.join().expect("no panic"), Some([1]));
+        assert_eq!(memory.table().get(5), None);
+    });
+}
