@@ -65,6 +65,8 @@ pub enum Unknown {
     NoInput,
     /// A rule names a signal that is not declared.
     Undeclared,
+    /// A replayed recording does not have it.
+    NotRecorded,
 }
 
 impl Unknown {
@@ -79,6 +81,7 @@ impl Unknown {
             Self::TooLong => "text too long",
             Self::NoInput => "nothing to read it from",
             Self::Undeclared => "not declared",
+            Self::NotRecorded => "not recorded",
         }
     }
 }

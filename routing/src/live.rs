@@ -70,13 +70,15 @@ impl Default for ModelLive {
     }
 }
 
-/// Live state of all models, indexed by [`ModelId`]. A model beyond the end counts as available, idle and
-/// unmeasured, so `LiveSignals::default()` is right before anything was observed.
+/// Live state of all models. `LiveSignals::default()` is right before anything was observed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(default)]
 pub struct LiveSignals {
-    /// In the order of `policy.models()`.
+    /// In the order of `policy.models()`. A model beyond the end counts as available, idle and unmeasured.
     pub models: Vec<ModelLive>,
+    /// Bytes of envelope per prompt token, as learned by [`TokenRatio`](crate::signals::TokenRatio); anything
+    /// but a positive number counts as [`DEFAULT_BYTES_PER_TOKEN`](crate::signals::DEFAULT_BYTES_PER_TOKEN).
+    pub bytes_per_token: f64,
 }
 
 impl LiveSignals {

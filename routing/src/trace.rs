@@ -71,10 +71,10 @@ pub enum ScoreReason {
     NoTools,
     /// It is the only candidate.
     Single,
+    /// It is no candidate of the decision, but a lock of the session holds it.
+    HeldBySession,
     /// Configured score (`model_scores`), or 1.
     Configured(f64),
-    /// Position in the decision, for selectors that only prefer the first.
-    Position(u16),
     /// Weighted factors, each normalised to `[0,1]`; `None` where nobody has the measure.
     Factors {
         /// Declared quality.
@@ -96,8 +96,6 @@ pub enum ScoreReason {
     Rating(f64),
     /// Expected value of a cascade: quality minus price, weighted by verification.
     Cascade(f64),
-    /// Similarity between the query and the model's description.
-    Similarity(f64),
     /// A blend of other selectors.
     Blend(f64),
 }

@@ -24,10 +24,14 @@ pub struct Recorded {
     pub evidence: Vec<(String, Evidence)>,
     /// The session as it was.
     pub session: Option<RecordedSession>,
+    /// The target that made the state which the request refers to.
+    pub provider_owner: Option<String>,
     /// The clock.
     pub now: UnixMillis,
-    /// Live state of the models, by name.
+    /// Live state of the models, by name; a model that is not listed was up, idle and unmeasured.
     pub live: RecordedLive,
+    /// Bytes per prompt token.
+    pub bytes_per_token: f64,
 }
 
 /// [`LiveSignals`](crate::live::LiveSignals) by model name, so that a policy with other models can read them.
@@ -60,6 +64,8 @@ pub struct RecordedFacts {
     pub history_bytes: u64,
     /// The client's bound on the answer.
     pub max_completion: Option<Tokens>,
+    /// A trusted identity was given.
+    pub identified: bool,
     /// Texts and identity, if they may be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<RecordedPrivate>,
@@ -131,6 +137,7 @@ impl RecordedFacts {
             compat_context_bytes: facts.compat_context_bytes,
             history_bytes: facts.history_bytes,
             max_completion: facts.max_completion,
+            identified: !facts.identity.user.is_empty(),
             private: keep_private.then(|| RecordedPrivate {
                 user: facts.identity.user.to_owned(),
                 groups: facts.identity.groups.to_owned(),
@@ -143,9 +150,9 @@ impl RecordedFacts {
 
     /// The facts again, borrowing from here. Texts and identity are empty if they were not kept.
     pub fn facts(&self) -> Facts<'_> {
-        let borrowed = |texts: &'_ [String]| -> Vec<Cow<'_, str>> {
+        fn borrowed(texts: &[String]) -> Vec<Cow<'_, str>> {
             texts.iter().map(|text| Cow::Borrowed(text.as_str())).collect()
-        };
+        }
         let private = self.private.as_ref();
         Facts {
             dialect: self.dialect,

@@ -1,0 +1,211 @@
+//! The policy: a configuration compiled into an immutable value that decides.
+//!
+//! Same policy, same inputs: same outcome, bit for bit. A policy is `Send + Sync` and never changes; a reload
+//! compiles another.
+
+use std::collections::HashMap;
+
+use pintle_config::{Config, Profile};
+
+use crate::facts::{Facts, Needs, SessionSnapshot};
+use crate::ids::{DecisionId, ModelId, SignalId, Target};
+use crate::live::LiveSignals;
+use crate::outcome::Outcome;
+use crate::projections::Projections;
+use crate::rules::Rule;
+use crate::selection::capability::Capabilities;
+use crate::selection::{Candidate, Selector};
+use crate::session::{Pricing, SessionParams};
+use crate::signals::{CompileError, EvidenceTable, SignalDef, Signals};
+use crate::units::{Tokens, UnixMillis};
+
+mod compile;
+mod decide;
+mod describe;
+mod order;
+mod replay;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use describe::Record;
+
+/// A compiled configuration.
+#[derive(Debug)]
+pub struct Policy {
+    profile: Profile,
+    digest: u64,
+    models: Vec<ModelInfo>,
+    /// Canonical names of all targets.
+    targets: HashMap<String, Target>,
+    /// What a client may write as `model`, automatic names excepted.
+    requestable: HashMap<String, Target>,
+    auto_names: Vec<String>,
+    default: Option<DefaultRoute>,
+    signals: Signals,
+    defs: Vec<SignalDef>,
+    blank: EvidenceTable,
+    projections: Projections,
+    decisions: Vec<Decision>,
+    order: order::Order,
+    on_missing: session::OnMissing,
+    notes: Vec<CompileError>,
+}
+
+/// One model, in the order of `routing.modelCards`.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// Its name.
+    pub name: String,
+    /// Its adapters, by [`LoraId`](crate::ids::LoraId).
+    pub loras: Vec<String>,
+    /// What its tokens cost, if that is configured.
+    pub pricing: Option<Pricing>,
+    /// Prompt and answer together, if that is configured.
+    pub context_window: Option<Tokens>,
+    /// Declared quality in `(0,1]`.
+    pub quality: Option<f64>,
+    /// Declared capabilities.
+    pub capabilities: Vec<String>,
+    /// Canonical names: of the model, then of each adapter on it.
+    target_names: Vec<String>,
+    pub(crate) can: Capabilities,
+}
+
+#[derive(Debug)]
+struct DefaultRoute {
+    candidates: Vec<Candidate>,
+    selector: Selector,
+}
+
+#[derive(Debug)]
+struct Decision {
+    name: String,
+    priority: i64,
+    tier: i64,
+    /// Position among all decisions sorted by name.
+    name_rank: u32,
+    rules: Rule,
+    candidates: Vec<Candidate>,
+    selector: Selector,
+    algorithm: String,
+    note: Option<String>,
+    session: Option<Box<SessionParams>>,
+    fast_response: Option<String>,
+}
+
+/// Everything that a decision depends on besides the policy.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The request.
+    pub facts: &'a Facts<'a>,
+    /// The session before this turn; `None` without a session or on its first turn.
+    pub session: Option<&'a SessionSnapshot<'a>>,
+    /// Canonical name of the target that made the response or conversation which the request refers to, if a
+    /// pin for it is known.
+    pub provider_owner: Option<&'a str>,
+    /// The clock.
+    pub now: UnixMillis,
+    /// What is measured of the models.
+    pub live: &'a LiveSignals,
+}
+
+impl Policy {
+    /// Compiles a configuration, or says everything that keeps it from being one.
+    pub fn compile(config: &Config, profile: Profile) -> Result<Self, Vec<CompileError>> {
+        compile::compile(config, profile)
+    }
+
+    /// Decides one turn. Nothing is stored; the same arguments give the same outcome.
+    pub fn decide(
+        &self,
+        facts: &Facts<'_>,
+        session: Option<&SessionSnapshot<'_>>,
+        now: UnixMillis,
+        live: &LiveSignals,
+    ) -> Outcome {
+        self.decide_with(&Inputs { facts, session, provider_owner: None, now, live })
+    }
+
+    /// Identifies what this policy decides by: equal digests decide equally.
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// [`Policy::digest`] as 16 hexadecimal digits.
+    pub fn digest_hex(&self) -> String {
+        format!("{:016x}", self.digest)
+    }
+
+    /// Whose behaviour is followed.
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// The texts that this policy reads.
+    pub fn needs(&self) -> Needs {
+        self.signals.needs()
+    }
+
+    /// All models, indexed by [`ModelId`].
+    pub fn models(&self) -> &[ModelInfo] {
+        &self.models
+    }
+
+    /// The model of this name; adapters and external ids are not models.
+    pub fn model_id(&self, name: &str) -> Option<ModelId> {
+        self.targets.get(name).filter(|target| target.lora.is_none()).map(|target| target.model)
+    }
+
+    /// The canonical name of a target: the model's, or `model#adapter`. Session memory keeps this one.
+    pub fn target_name(&self, target: Target) -> &str {
+        let names = &self.models[target.model.index()].target_names;
+        &names[target.lora.map_or(0, |lora| lora.index() + 1)]
+    }
+
+    /// The target of a canonical name.
+    pub fn target(&self, canonical: &str) -> Option<Target> {
+        self.targets.get(canonical).copied()
+    }
+
+    /// The adapter's own name, if the target has one: the upstream is asked for it by that.
+    pub fn lora_name(&self, target: Target) -> Option<&str> {
+        target.lora.map(|lora| self.models[target.model.index()].loras[lora.index()].as_str())
+    }
+
+    /// A decision's name.
+    pub fn decision_name(&self, decision: DecisionId) -> &str {
+        &self.decisions[decision.index()].name
+    }
+
+    /// All decisions' names, in the order of [`DecisionId`].
+    pub fn decision_names(&self) -> impl Iterator<Item = &str> {
+        self.decisions.iter().map(|decision| decision.name.as_str())
+    }
+
+    /// The text of a decision's `fast_response`.
+    pub fn fast_response(&self, decision: DecisionId) -> Option<&str> {
+        self.decisions[decision.index()].fast_response.as_deref()
+    }
+
+    /// A signal's name within its family; for [`Route::category`](crate::outcome::Route::category), the domain.
+    pub fn signal_name(&self, signal: SignalId) -> &str {
+        &self.defs[signal.index()].name
+    }
+
+    /// All signals, indexed by [`SignalId`].
+    pub fn signals(&self) -> &[SignalDef] {
+        &self.defs
+    }
+
+    /// Model names that ask for routing.
+    pub fn auto_names(&self) -> &[String] {
+        &self.auto_names
+    }
+
+    /// What an operator should know about this policy although it works: references to nothing, algorithms
+    /// that this version replaces.
+    pub fn notes(&self) -> &[CompileError] {
+        &self.notes
+    }
+}

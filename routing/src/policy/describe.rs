@@ -1,0 +1,247 @@
+//! From an outcome to a flow document.
+//!
+//! An outcome keeps indexes and base evidence; everything between them follows from the policy and is worked
+//! out again here, so that recording costs the request path next to nothing.
+
+use smallvec::SmallVec;
+
+use super::order::Match;
+use super::session::Proposal;
+use super::{Decision, Inputs, Policy};
+use crate::flow::recorded::{RecordedFacts, RecordedSession};
+use crate::flow::{
+    CandidateRecord, DecisionRecord, FactsSummary, FlowDocument, Projections, Recorded, Selection, Session,
+    SignalRecord, VerdictRecord,
+};
+use crate::ids::{DecisionId, Target};
+use crate::live::ModelLive;
+use crate::outcome::{Outcome, SessionAction, Verdict};
+use crate::selection::Choice as BaseChoice;
+use crate::session::{self, SessionTrace};
+use crate::signals::{context_tokens, estimate_tokens};
+use crate::trace::{ScoreReason, SloBound};
+use crate::units::Tokens;
+
+impl Policy {
+    /// Writes what was decided, and from what, into a document: its `policy_digest` and the parts from `facts`
+    /// to `verdict`, and `inputs` if `record` says so.
+    pub fn describe(&self, inputs: &Inputs<'_>, outcome: &Outcome, record: Record, doc: &mut FlowDocument) {
+        doc.policy_digest = self.digest_hex();
+        doc.facts = self.facts_summary(inputs);
+        let mut table = outcome.trace.base.clone();
+        doc.projections = Projections::default();
+        if !table.is_empty() && !self.projections.is_empty() {
+            self.projections.apply(&mut table, &[], &self.defs, Some(&mut doc.projections));
+        }
+        let signals = self.defs.iter().zip(&table).map(|(def, evidence)| SignalRecord {
+            signal: def.key.clone(),
+            truth: evidence.truth,
+            confidence: evidence.confidence,
+            value: evidence.value,
+        });
+        doc.evidence = signals.collect();
+        doc.decisions = self.decision_records(outcome, &table);
+        doc.selection = self.selection(outcome);
+        doc.session = self.session(inputs, outcome);
+        doc.verdict = self.verdict(outcome);
+        doc.inputs = match record {
+            Record::Nothing => None,
+            Record::Evidence => Some(Box::new(self.recorded(inputs, outcome, false))),
+            Record::Everything => Some(Box::new(self.recorded(inputs, outcome, true))),
+        };
+    }
+
+    fn facts_summary(&self, inputs: &Inputs<'_>) -> FactsSummary {
+        let facts = inputs.facts;
+        FactsSummary {
+            messages: facts.messages,
+            tools: facts.tools,
+            provider_state: facts.provider_state.is_some(),
+            has_image: facts.has_image,
+            identified: !facts.identity.user.is_empty(),
+            envelope_bytes: facts.envelope_bytes,
+            context_tokens: context_tokens(facts, self.profile, inputs.live.bytes_per_token),
+            history_tokens: match facts.history_bytes {
+                0 => Tokens(0),
+                bytes => estimate_tokens(bytes, inputs.live.bytes_per_token),
+            },
+            max_completion: facts.max_completion,
+        }
+    }
+
+    fn decision_records(&self, outcome: &Outcome, table: &[crate::evidence::Evidence]) -> Vec<DecisionRecord> {
+        let results = &outcome.trace.decisions;
+        let mut order: SmallVec<[usize; 16]> = (0..results.len()).collect();
+        let tiered = order.iter().any(|at| results[*at].truth.is_true() && self.decisions[*at].tier > 0);
+        let view = |at: usize| Match { decision: &self.decisions[at], confidence: results[at].confidence };
+        order.sort_by(|a, b| {
+            let matching = results[*b].truth.is_true().cmp(&results[*a].truth.is_true());
+            matching.then_with(|| self.order.compare(&view(*a), &view(*b), tiered))
+        });
+        let record = |at: usize| {
+            let decision: &Decision = &self.decisions[at];
+            DecisionRecord {
+                name: decision.name.clone(),
+                priority: decision.priority,
+                tier: decision.tier,
+                truth: results[at].truth,
+                confidence: results[at].confidence,
+                chosen: outcome.trace.chosen == Some(DecisionId(at as u16)),
+                rules: decision.rules.record(table, &self.defs, self.profile),
+            }
+        };
+        order.into_iter().map(record).collect()
+    }
+
+    fn selection(&self, outcome: &Outcome) -> Selection {
+        let trace = &outcome.trace;
+        if trace.candidates.is_empty() {
+            return Selection::default();
+        }
+        let chosen = trace.chosen.map(|chosen| &self.decisions[chosen.index()]);
+        let decision = chosen.filter(|decision| !decision.candidates.is_empty());
+        let name = |target: Target| self.target_name(target).to_owned();
+        let session = trace.session.as_deref();
+        let candidate = |(at, score): (usize, &crate::trace::CandidateScore)| CandidateRecord {
+            target: name(score.target),
+            eligible: score.reason.eligible(),
+            base_score: score.score,
+            adjusted_score: session.and_then(|s| s.candidates.get(at)).map(|c| c.adjusted_score),
+            reason: sentence(score.reason),
+        };
+        let route = outcome.verdict.route();
+        Selection {
+            algorithm: decision.map_or(String::new(), |decision| decision.algorithm.clone()),
+            method: decision.map_or("default_model", |decision| decision.selector.name()).to_owned(),
+            confidence: trace.selection_confidence,
+            note: decision.and_then(|decision| decision.note.clone()),
+            candidates: trace.candidates.iter().enumerate().map(candidate).collect(),
+            base_choice: trace.base_choice.map(|at| name(trace.candidates[at].target)),
+            choice: route.map(|route| name(route.target)),
+            alternatives: route.map_or(Vec::new(), |r| r.alternatives.iter().map(|t| name(*t)).collect()),
+        }
+    }
+
+    fn session(&self, inputs: &Inputs<'_>, outcome: &Outcome) -> Session {
+        let route = outcome.verdict.route();
+        let mut policy = outcome.trace.session.as_deref().cloned();
+        if let Some(policy) = policy.as_mut() {
+            policy.sentence = self.session_sentence(inputs, outcome, policy);
+        }
+        let reason = match (&policy, &outcome.verdict) {
+            (Some(policy), Verdict::Route(_)) if !policy.sentence.is_empty() => policy.sentence.clone(),
+            (_, Verdict::Route(route)) => route.reason.to_string(),
+            (_, Verdict::Answer(_)) => "Answered here; the session is left as it was.".into(),
+            (_, Verdict::Refuse(refusal)) => refusal.message.clone(),
+        };
+        Session {
+            before: inputs.session.map(RecordedSession::from),
+            phase: Some(Self::phase(inputs)),
+            action: route.map(|route| route.action),
+            breach: route.is_some_and(|route| matches!(route.action, SessionAction::Released(_))),
+            policy,
+            reason,
+        }
+    }
+
+    fn session_sentence(&self, inputs: &Inputs<'_>, outcome: &Outcome, trace: &SessionTrace) -> String {
+        let trace_of = &outcome.trace;
+        let mut scores = trace_of.candidates.clone();
+        let chosen = trace_of.chosen.map(|chosen| &self.decisions[chosen.index()]);
+        let proposal = Proposal {
+            scores: &mut scores,
+            choice: BaseChoice { index: trace_of.base_choice, confidence: trace_of.selection_confidence },
+            params: None,
+            decision: chosen.map_or("", |decision| &decision.name),
+            category: "",
+            demand: None,
+            tokens: context_tokens(inputs.facts, self.profile, inputs.live.bytes_per_token),
+        };
+        let candidates = self.session_candidates(inputs, &proposal, None);
+        session::describe(trace, &self.session_input(inputs, &proposal, &candidates))
+    }
+
+    fn verdict(&self, outcome: &Outcome) -> VerdictRecord {
+        match &outcome.verdict {
+            Verdict::Route(route) => VerdictRecord {
+                kind: "route".into(),
+                target: Some(self.target_name(route.target).to_owned()),
+                decision: route.decision.map(|decision| self.decision_name(decision).to_owned()),
+                category: route.category.map(|category| self.signal_name(category).to_owned()),
+                confidence: route.confidence,
+                reasoning: route.reasoning,
+                reason: route.reason.to_string(),
+                ..VerdictRecord::default()
+            },
+            Verdict::Answer(answer) => VerdictRecord {
+                kind: "answer".into(),
+                decision: Some(self.decision_name(answer.decision).to_owned()),
+                reason: "The decision carries a fixed answer.".into(),
+                ..VerdictRecord::default()
+            },
+            Verdict::Refuse(refusal) => VerdictRecord {
+                kind: "refuse".into(),
+                status: Some(refusal.status),
+                code: Some(refusal.code.to_owned()),
+                reason: refusal.message.clone(),
+                ..VerdictRecord::default()
+            },
+        }
+    }
+
+    /// The inputs of a decision, owned. Texts and identity only with `keep_private`.
+    pub fn recorded(&self, inputs: &Inputs<'_>, outcome: &Outcome, keep_private: bool) -> Recorded {
+        let evidence = self.defs.iter().zip(&outcome.trace.base).map(|(def, found)| (def.key.clone(), *found));
+        let live = self.models.iter().zip(&inputs.live.models).filter(|(_, live)| **live != ModelLive::default());
+        Recorded {
+            facts: RecordedFacts::of(inputs.facts, keep_private),
+            evidence: evidence.collect(),
+            session: inputs.session.map(RecordedSession::from),
+            provider_owner: inputs.provider_owner.map(str::to_owned),
+            now: inputs.now,
+            live: live.map(|(model, live)| (model.name.clone(), *live)).collect(),
+            bytes_per_token: inputs.live.bytes_per_token,
+        }
+    }
+}
+
+/// How much of the inputs a document keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Record {
+    /// None: the document explains, but cannot be replayed.
+    Nothing,
+    /// Facts and evidence without texts or identity: replays under the same policy.
+    #[default]
+    Evidence,
+    /// Texts and identity too: replays under any policy.
+    Everything,
+}
+
+fn sentence(reason: ScoreReason) -> String {
+    let part = |name: &str, value: Option<f64>| value.map(|value| format!("{name} {value:.2}"));
+    match reason {
+        ScoreReason::Unavailable => "no backend is up".into(),
+        ScoreReason::ContextWindow { needed, window } => {
+            format!("needs {needed} tokens, the context window has {window}")
+        }
+        ScoreReason::NoVision => "the request has an image, the model declares no vision".into(),
+        ScoreReason::NoTools => "the request offers tools, the model declares none".into(),
+        ScoreReason::Single => "the only candidate".into(),
+        ScoreReason::HeldBySession => "no candidate of this decision, but held by the session's lock".into(),
+        ScoreReason::Configured(score) => format!("configured score {score}"),
+        ScoreReason::Factors { quality, latency, cost, load } => {
+            let parts =
+                [part("quality", quality), part("latency", latency), part("cost", cost), part("load", load)];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+        ScoreReason::Slo(SloBound::Tpot) => "time per output token exceeds the bound".into(),
+        ScoreReason::Slo(SloBound::Ttft) => "time to first token exceeds the bound".into(),
+        ScoreReason::Slo(SloBound::Cost) => "the prompt price exceeds the bound".into(),
+        ScoreReason::Slo(SloBound::InFlight) => "requests in flight exceed the bound".into(),
+        ScoreReason::RelativeLatency(relative) => format!("{relative:.2} times the lowest latency"),
+        ScoreReason::Unmeasured => "no latency measured yet".into(),
+        ScoreReason::Rating(rating) => format!("rating {rating:.0}"),
+        ScoreReason::Cascade(value) => format!("expected value {value:.3}"),
+        ScoreReason::Blend(blend) => format!("blended score {blend:.3}"),
+    }
+}

@@ -1,0 +1,42 @@
+//! Taking a recorded decision again.
+
+use super::{Inputs, Policy};
+use crate::evidence::{Evidence, Unknown};
+use crate::flow::Recorded;
+use crate::live::{LiveSignals, ModelLive};
+use crate::outcome::Outcome;
+
+impl Policy {
+    /// Decides again from recorded inputs.
+    ///
+    /// With texts on record everything is evaluated anew, under any policy. Without, the recorded evidence
+    /// stands in; under another policy, a signal that was not recorded is unknown.
+    pub fn replay(&self, recorded: &Recorded) -> Outcome {
+        let facts = recorded.facts.facts();
+        let snapshot = recorded.session.as_ref().map(|session| session.snapshot());
+        let live = self.live(recorded);
+        let inputs = Inputs {
+            facts: &facts,
+            session: snapshot.as_ref(),
+            provider_owner: recorded.provider_owner.as_deref(),
+            now: recorded.now,
+            live: &live,
+        };
+        if recorded.facts.private.is_some() {
+            return self.decide_with(&inputs);
+        }
+        self.decide_on(&inputs, recorded.facts.identified, |table| {
+            for (def, slot) in self.defs.iter().zip(table) {
+                let found = recorded.evidence.iter().find(|(key, _)| *key == def.key);
+                *slot = found.map_or(Evidence::unknown(Unknown::NotRecorded), |(_, evidence)| *evidence);
+            }
+        })
+    }
+
+    fn live(&self, recorded: &Recorded) -> LiveSignals {
+        let of = |name: &str| recorded.live.iter().find(|(known, _)| known == name).map(|(_, live)| *live);
+        let models = self.models.iter().map(|model| of(&model.name).unwrap_or_default());
+        let models: Vec<ModelLive> = models.collect();
+        LiveSignals { models, bytes_per_token: recorded.bytes_per_token }
+    }
+}

@@ -1,0 +1,144 @@
+//! Selection: which of a decision's candidates is best for this request, session aside.
+//!
+//! Every selector keeps one contract: each candidate gets a score in `[0,1]`, higher is better, with the
+//! reason for it; a candidate that cannot serve the request gets 0 and the reason why. Ties go to the
+//! candidate that is configured first. (In the compat profile `latency_aware` reports v0.3.0's own scores,
+//! where lower is better.)
+
+use pintle_config::Profile;
+use smallvec::SmallVec;
+
+use crate::facts::Facts;
+use crate::ids::Target;
+use crate::live::LiveSignals;
+use crate::policy::ModelInfo;
+use crate::trace::{CandidateScore, INLINE_CANDIDATES, ScoreReason};
+use crate::units::Tokens;
+
+pub(crate) mod automix;
+pub(crate) mod capability;
+pub(crate) mod compile;
+pub(crate) mod elo;
+pub(crate) mod hybrid;
+pub mod latency_aware;
+pub mod multi_factor;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use compile::compile;
+
+/// Scores of all candidates, in configured order.
+pub(crate) type Scores = SmallVec<[CandidateScore; INLINE_CANDIDATES]>;
+
+/// A model reference of a decision.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) target: Target,
+    pub(crate) reasoning: bool,
+    pub(crate) effort: Option<String>,
+}
+
+/// How a decision's candidates are scored.
+#[derive(Debug, Clone)]
+pub(crate) enum Selector {
+    /// The configured score of each candidate; the first if all are equal.
+    Static(Vec<f64>),
+    MultiFactor(multi_factor::MultiFactor),
+    LatencyAware(latency_aware::LatencyAware),
+    Elo(elo::Elo),
+    Automix(automix::Automix),
+    Hybrid(hybrid::Hybrid),
+}
+
+impl Selector {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "static",
+            Self::MultiFactor(_) => "multi_factor",
+            Self::LatencyAware(_) => "latency_aware",
+            Self::Elo(_) => "elo",
+            Self::Automix(_) => "automix",
+            Self::Hybrid(_) => "hybrid",
+        }
+    }
+}
+
+/// What a selector may look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) candidates: &'a [Candidate],
+    pub(crate) models: &'a [ModelInfo],
+    pub(crate) facts: &'a Facts<'a>,
+    pub(crate) tokens: Tokens,
+    pub(crate) live: &'a LiveSignals,
+    pub(crate) profile: Profile,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn model(&self, at: usize) -> &'a ModelInfo {
+        &self.models[self.candidates[at].target.model.index()]
+    }
+}
+
+/// A selector's choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Choice {
+    /// Position among the candidates; `None` if the selector refuses to choose.
+    pub(crate) index: Option<usize>,
+    /// In `[0,1]`.
+    pub(crate) confidence: f64,
+}
+
+/// Scores the candidates and chooses one. There is at least one candidate.
+pub(crate) fn select(selector: &Selector, context: &Context<'_>) -> (Scores, Choice) {
+    let mut scores: Scores = context
+        .candidates
+        .iter()
+        .map(|candidate| CandidateScore { target: candidate.target, score: 1.0, reason: ScoreReason::Single })
+        .collect();
+    capability::filter(context, &mut scores);
+    let mut eligible = (0..scores.len()).filter(|at| scores[*at].reason.eligible());
+    let choice = match (eligible.next(), eligible.next()) {
+        (None, _) => Choice { index: None, confidence: 0.0 },
+        (Some(only), None) => Choice { index: Some(only), confidence: 1.0 },
+        _ => match selector {
+            Selector::Static(configured) => statically(configured, &mut scores),
+            Selector::MultiFactor(selector) => selector.select(context, &mut scores),
+            Selector::LatencyAware(selector) => selector.select(context, &mut scores),
+            Selector::Elo(selector) => selector.select(context, &mut scores),
+            Selector::Automix(selector) => selector.select(context, &mut scores),
+            Selector::Hybrid(selector) => selector.select(context, &mut scores),
+        },
+    };
+    (scores, choice)
+}
+
+/// Configured scores, scaled so that the best is at most 1.
+fn statically(configured: &[f64], scores: &mut Scores) -> Choice {
+    let largest = configured.iter().copied().fold(1.0, f64::max);
+    for (score, configured) in scores.iter_mut().zip(configured).filter(|(s, _)| s.reason.eligible()) {
+        score.score = (configured / largest).clamp(0.0, 1.0);
+        score.reason = ScoreReason::Configured(*configured);
+    }
+    Choice { index: best(scores), confidence: 1.0 }
+}
+
+/// The eligible candidate with the highest score, the first on ties.
+pub(crate) fn best(scores: &[CandidateScore]) -> Option<usize> {
+    (0..scores.len())
+        .filter(|at| scores[*at].reason.eligible())
+        .reduce(|best, at| if scores[at].score > scores[best].score { at } else { best })
+}
+
+/// Scales to `[0,1]` between the least and the greatest; 0.5 if they are equal.
+pub(crate) fn min_max(value: f64, min: f64, max: f64) -> f64 {
+    if max > min { (value - min) / (max - min) } else { 0.5 }
+}
+
+/// Least and greatest of some numbers, if there are any.
+pub(crate) fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.fold(None, |range, value| match range {
+        None => Some((value, value)),
+        Some((min, max)) => Some((f64::min(min, value), f64::max(max, value))),
+    })
+}
