@@ -1,0 +1,44 @@
+# The ways in. Each target installs what it lacks, or names it and stops (scripts/setup.sh).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+FUZZ_SECONDS ?= 60
+
+.PHONY: help demo test bench fuzz fmt lint build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Play a coding agent's session through Pintle and three stand-in models
+	@scripts/setup.sh build
+	@echo "building in release mode (minutes the first time)"
+	@cargo build --release -p pintle
+	@$(TARGET)/release/pintle demo
+
+test: ## Run everything that must pass, and count it
+	@scripts/setup.sh build test
+	@scripts/test.sh
+
+bench: ## Measure Pintle beside nginx and print CPU time per request as a ratio
+	@scripts/setup.sh build bench
+	@scripts/bench.sh
+
+fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly toolchain and cargo-fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+fmt: ## Format the sources
+	@cargo fmt --all
+
+lint: ## Check formatting, lints and licences
+	@scripts/setup.sh build lint
+	@scripts/test.sh format clippy licences
+
+build: ## Build the release binary
+	@scripts/setup.sh build
+	@cargo build --release -p pintle
+	@echo "built $(TARGET)/release/pintle"
+
+clean: ## Remove what building and testing made
+	@cargo clean
+	@rm -rf .venv .tools fuzz/target fuzz/artifacts

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what the named purposes need: build, test, lint, bench. Says what it does; installs nothing that is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+updated=""
+# package COMMAND-OR-FILE PACKAGE WHY
+package() {
+  local probe=$1 name=$2 why=$3 as_root=()
+  if have "$probe" || [[ $probe == /* && -e $probe ]]; then return; fi
+  if ! have apt-get; then
+    say "$name is missing ($why), and this is no Debian system: install it and try again"
+    exit 1
+  fi
+  if [[ $(id -u) != 0 ]]; then
+    if ! have sudo || ! sudo -n true 2>/dev/null; then
+      say "$name is missing ($why): run 'apt-get install $name' as root and try again"
+      exit 1
+    fi
+    as_root=(sudo -n)
+  fi
+  if [[ -z $updated ]]; then
+    say "updating the package lists"
+    "${as_root[@]}" apt-get update -qq
+    updated=yes
+  fi
+  say "installing $name ($why)"
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$name" >/dev/null
+}
+
+setup_build() {
+  if ! have cargo; then
+    say "cargo is missing: install the Rust toolchain (rustup) and try again"
+    exit 1
+  fi
+  package cc gcc "links the binary"
+  package /usr/include/stdlib.h libc6-dev "links the binary"
+}
+
+setup_lint() {
+  for component in fmt clippy; do
+    if ! cargo "$component" --version >/dev/null 2>&1; then
+      say "cargo $component is missing: run 'rustup component add ${component/#fmt/rustfmt}' and try again"
+      exit 1
+    fi
+  done
+  if have cargo-deny || [[ -x .tools/bin/cargo-deny ]]; then return; fi
+  say "building cargo-deny into .tools (several minutes, once)"
+  cargo install --locked --quiet --root .tools cargo-deny@0.20.2
+}
+
+setup_test() {
+  setup_lint
+  package python3 python3 "runs the client tests"
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    package /nonexistent python3-venv "makes the client tests' environment"
+  fi
+  package systemd-analyze systemd "checks the units"
+  local wanted=tests/clients/requirements.txt
+  if [[ ! -x .venv/bin/python ]] || ! cmp -s "$wanted" .venv/requirements.txt; then
+    say "installing the Python clients into .venv"
+    python3 -m venv --clear .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" .venv/requirements.txt
+  fi
+}
+
+setup_bench() {
+  package nginx nginx-light "stands beside Pintle in the benchmark"
+}
+
+for purpose in "$@"; do
+  case $purpose in
+    build | lint | test | bench) "setup_$purpose" ;;
+    *)
+      say "no such purpose: $purpose"
+      exit 2
+      ;;
+  esac
+done
