@@ -9,13 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{AdminError, Shared};
-use crate::book::{MAX_SESSIONS_LISTED, SessionBook, SessionView};
+use crate::book::{KEY_DIGITS, MAX_SESSIONS_LISTED, MIN_KEY_DIGITS, SessionBook, SessionView};
 use crate::clock::unix_millis;
 
 const DEFAULT_LISTED: usize = 50;
-
-/// Hexadecimal digits of a whole key.
-const KEY_DIGITS: usize = 32;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +32,7 @@ pub(super) async fn list(
     }
     let listed = ask(&admin, move |book| {
         let sessions = book.list(limit, query.model.as_deref(), unix_millis().get());
-        json!({ "table": book.fill(), "sessions": sessions })
+        json!({ "memory": book.describe(unix_millis().get()), "sessions": sessions })
     });
     Ok(Json(listed.await?))
 }
@@ -44,8 +41,8 @@ pub(super) async fn show(
     State(admin): State<Shared>,
     Path(key): Path<String>,
 ) -> Result<Json<SessionView>, AdminError> {
-    let number = parse_key(&key)?;
-    let found = ask(&admin, move |book| book.show(number, unix_millis().get())).await?;
+    let prefix = KeyPrefix::parse(&key)?;
+    let found = ask(&admin, move |book| book.show(prefix.resolve(book)?, unix_millis().get())).await?;
     found.map(Json).ok_or_else(|| unknown(&key))
 }
 
@@ -53,12 +50,43 @@ pub(super) async fn unpin(
     State(admin): State<Shared>,
     Path(key): Path<String>,
 ) -> Result<Json<Value>, AdminError> {
-    let number = parse_key(&key)?;
-    if ask(&admin, move |book| book.unpin(number, unix_millis().get())).await? {
-        tracing::info!(session = %key, "session forgotten on an operator's request");
-        Ok(Json(json!({ "unpinned": key })))
-    } else {
-        Err(unknown(&key))
+    let prefix = KeyPrefix::parse(&key)?;
+    let forgotten = ask(&admin, move |book| prefix.resolve(book).filter(|key| book.unpin(*key))).await?;
+    let forgotten = forgotten.ok_or_else(|| unknown(&key))?;
+    let whole = format!("{forgotten:0KEY_DIGITS$x}");
+    tracing::info!(session = %whole, "session forgotten on an operator's request");
+    Ok(Json(json!({ "unpinned": whole })))
+}
+
+/// The first digits of a session key, as many as a flow document shows or more.
+#[derive(Clone, Copy)]
+struct KeyPrefix {
+    value: u128,
+    digits: usize,
+}
+
+impl KeyPrefix {
+    fn parse(text: &str) -> Result<KeyPrefix, AdminError> {
+        let digits = text.len();
+        let well_formed = (MIN_KEY_DIGITS..=KEY_DIGITS).contains(&digits)
+            && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = well_formed.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        value.map(|value| KeyPrefix { value, digits }).ok_or_else(|| {
+            AdminError::bad_request(format!(
+                "a session is named by {MIN_KEY_DIGITS} to {KEY_DIGITS} hexadecimal digits of its key"
+            ))
+        })
+    }
+
+    /// The one session meant; `None` if there is none, or more than one.
+    fn resolve(self, book: &dyn SessionBook) -> Option<u128> {
+        if self.digits == KEY_DIGITS {
+            return Some(self.value);
+        }
+        match book.resolve(self.value, self.digits)[..] {
+            [key] => Some(key),
+            _ => None,
+        }
     }
 }
 
@@ -70,14 +98,6 @@ async fn ask<T: Send + 'static>(
     let book = book.ok_or_else(|| AdminError::not_found("this process keeps no session memory"))?;
     let answer = tokio::task::spawn_blocking(move || question(&*book)).await;
     answer.map_err(|error| AdminError::internal(error.to_string()))
-}
-
-fn parse_key(text: &str) -> Result<u128, AdminError> {
-    let digits = text.len() == KEY_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-    number.ok_or_else(|| {
-        AdminError::bad_request("a session key is 32 hexadecimal digits; GET /v1/sessions lists them")
-    })
 }
 
 fn unknown(key: &str) -> AdminError {

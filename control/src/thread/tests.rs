@@ -39,11 +39,15 @@ impl SessionBook for World {
         (key == KEY && !self.unpinned.load(Ordering::SeqCst)).then(|| self.list(1, None, now_ms).remove(0))
     }
 
-    fn unpin(&self, key: u128, _now_ms: u64) -> bool {
+    fn resolve(&self, prefix: u128, digits: usize) -> Vec<u128> {
+        if KEY >> (4 * (32 - digits)) == prefix { vec![KEY] } else { Vec::new() }
+    }
+
+    fn unpin(&self, key: u128) -> bool {
         key == KEY && !self.unpinned.swap(true, Ordering::SeqCst)
     }
 
-    fn fill(&self) -> Value {
+    fn describe(&self, _now_ms: u64) -> Value {
         json!({ "capacity": 16, "held": 1 })
     }
 }
@@ -240,6 +244,8 @@ fn sessions_are_listed_shown_and_forgotten() {
     assert_eq!(bench.json("GET", "/v1/sessions").1["sessions"][0]["model"], "small");
     assert_eq!(bench.json("GET", "/v1/sessions?model=large").1["sessions"], json!([]));
     assert_eq!(bench.json("GET", &path).0, 200);
+    assert_eq!(bench.json("GET", &path[..path.len() - 16]).0, 200, "as flow documents show the key");
+    assert_eq!(bench.json("GET", "/v1/sessions/0000000000000000").0, 404);
     assert_eq!(bench.json("DELETE", &path).0, 200);
     assert_eq!(bench.json("GET", &path).0, 404);
     assert_eq!(bench.json("DELETE", &path).0, 404);
