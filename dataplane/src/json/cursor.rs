@@ -42,7 +42,7 @@ impl<'b, B: Blocks> Cursor<'b, B> {
 
     /// Nothing that matters is here: an error that says what was wanted.
     #[cold]
-    fn expected<T>(&self, expected: &'static str) -> Scanned<T> {
+    pub(super) fn expected<T>(&self, expected: &'static str) -> Scanned<T> {
         self.fault(match self.body.get(self.at) {
             Some(_) => ScanErrorKind::Unexpected { expected },
             None => ScanErrorKind::UnexpectedEnd { expected },
@@ -148,6 +148,11 @@ impl<'b, B: Blocks> Cursor<'b, B> {
                 _ => return self.expected("',' or ']'"),
             }
         }
+    }
+
+    /// What lies between a string's quotes.
+    pub(super) fn raw(&self, string: StringSpan) -> &'b [u8] {
+        string.inner().of(self.body)
     }
 
     /// A string's text for comparison with a short word; longer ones compare as empty.

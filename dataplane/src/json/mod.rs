@@ -25,6 +25,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod usage;
 
 pub use error::{ScanError, ScanErrorKind};
 pub use scan::{ScanLimits, scan};

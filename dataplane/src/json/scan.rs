@@ -678,3 +678,16 @@ fn item_type(word: &[u8]) -> ItemType {
         _ => ItemType::Other,
     }
 }
+
+/// Types of items in the Responses API by which the model asks the client to run something.
+pub(super) fn is_client_call(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"function_call"
+            | b"custom_tool_call"
+            | b"local_shell_call"
+            | b"shell_call"
+            | b"apply_patch_call"
+            | b"computer_call"
+    )
+}
