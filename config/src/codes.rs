@@ -231,7 +231,7 @@ codes! {
         "Remove the key to keep the defaults, or write the fields out.";
     NO_BASE_URL = "PCF106",
         "The backend loads but cannot be reached",
-        "With any of provider, auth_header, auth_prefix, extra_headers, api_version or chat_path set, only `base_url` counts as address; `endpoint` alone fails at the first request upstream. Pintle falls back to the endpoint.",
+        "With any of provider, auth_header, auth_prefix, extra_headers, api_version or chat_path set, only `base_url` counts as address; `endpoint` alone fails at the first request upstream.",
         "Write the address as `base_url`.";
     PORT_LOST = "PCF107",
         "The port of an endpoint is lost",

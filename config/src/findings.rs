@@ -83,7 +83,7 @@ impl Findings {
     }
 
     /// In order of lines, worst first within one.
-    pub(crate) fn into_report(mut self) -> Report {
+    pub(crate) fn into_report(mut self, source_name: &str) -> Report {
         self.list.sort_by(|a, b| {
             (a.line, a.column, std::cmp::Reverse(a.severity), a.code).cmp(&(
                 b.line,
@@ -108,6 +108,6 @@ impl Findings {
                 help: None,
             });
         }
-        Report { findings: self.list }
+        Report { source_name: source_name.to_owned(), findings: self.list }
     }
 }

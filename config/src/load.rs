@@ -29,13 +29,33 @@ pub struct Loaded {
     pub report: Report,
 }
 
-/// Loads one document. Never panics, and needs memory and time in proportion to the bounds in
-/// [`parse`](crate::limits), not to what the document asks for.
+/// Loads one document. Never panics; memory and time are bounded by [`MAX_BYTES`](crate::MAX_BYTES),
+/// [`MAX_NODES`](crate::MAX_NODES) and [`MAX_TEXT`](crate::MAX_TEXT), not by what the document asks for.
 pub fn load(bytes: &[u8], source_name: &str, profile: Profile) -> Loaded {
     let mut findings = Findings::default();
     let config = read(bytes, source_name, profile, &mut findings);
     let failed = findings.has_errors();
-    Loaded { config: config.filter(|_| !failed), report: findings.into_report() }
+    Loaded { config: config.filter(|_| !failed), report: findings.into_report(source_name) }
+}
+
+/// How a document is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckOptions {
+    /// Whose verdict counts.
+    pub profile: Profile,
+    /// Warnings count as errors.
+    pub strict: bool,
+}
+
+/// Checks one document without keeping it.
+pub fn check(bytes: &[u8], source_name: &str, options: CheckOptions) -> Report {
+    let mut report = load(bytes, source_name, options.profile).report;
+    if options.strict {
+        for finding in report.findings.iter_mut().filter(|finding| finding.severity == Severity::Warning) {
+            finding.severity = Severity::Error;
+        }
+    }
+    report
 }
 
 fn read(bytes: &[u8], source_name: &str, profile: Profile, findings: &mut Findings) -> Option<Config> {
@@ -71,7 +91,26 @@ fn read(bytes: &[u8], source_name: &str, profile: Profile, findings: &mut Findin
     let generated = validate::generate_domains(&mut config);
     validate::run(&root, &config, profile, findings);
     lint::run(&root, &config, profile, &generated, findings);
+    forget_echoes(findings);
     Some(config)
+}
+
+/// A value of the wrong type was reported; what its absence causes is not reported again.
+fn forget_echoes(findings: &mut Findings) {
+    let mistyped: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.code == codes::WRONG_TYPE)
+        .map(|finding| finding.path.clone())
+        .collect();
+    if !mistyped.is_empty() {
+        findings.retain(|finding| {
+            let path = finding.path.as_str();
+            let echo = |wrong: &String| {
+                wrong.starts_with(path) && !path.is_empty() || path.starts_with(wrong.as_str())
+            };
+            matches!(finding.code, codes::WRONG_TYPE | codes::UNKNOWN_KEY) || !mistyped.iter().any(echo)
+        });
+    }
 }
 
 /// Upstream passes `global` through JSON, which turns the words of YAML 1.1 into `true` and `false`.

@@ -3,7 +3,6 @@
 //! Follows yaml.v2 where it is observable: only the first document counts, the last of equal keys wins,
 //! aliases and merge keys work, explicit scalar tags decide the type.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
@@ -305,13 +304,13 @@ impl Builder {
     }
 }
 
-fn scalar(text: &Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
     let plain = match tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str()) {
         Some("str" | "binary") => false,
         Some("int" | "float" | "bool" | "null") => true,
         _ => style == ScalarStyle::Plain && tag.is_none_or(|tag| tag.handle != "!" || !tag.suffix.is_empty()),
     };
-    Kind::Scalar { text: text.as_ref().into(), plain }
+    Kind::Scalar { text: text.into(), plain }
 }
 
 fn cost(node: &Node) -> (usize, usize) {

@@ -45,6 +45,8 @@ pub struct Finding {
 /// Everything that was found, in order of lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
+    /// Name of the document that was checked.
+    pub source_name: String,
     /// The findings.
     pub findings: Vec<Finding>,
 }
@@ -53,6 +55,18 @@ impl Report {
     /// Some finding keeps the document from loading.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
+    }
+
+    /// `2 errors, 1 warning`, or that nothing was found.
+    pub fn summary(&self) -> String {
+        let counts = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+            .map(|(severity, word)| (self.count(severity), word));
+        let parts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }))
+            .collect();
+        if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") }
     }
 
     /// Findings of one severity.

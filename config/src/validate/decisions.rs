@@ -91,7 +91,8 @@ fn check_modality(cx: &mut Context<'_>, base: &str, decision: &Decision) {
         })
         .map(|card| card.modality.as_str())
         .collect();
-    if !modalities.contains(&"omni") && !(modalities.contains(&"ar") && modalities.contains(&"diffusion")) {
+    let has = |modality| modalities.contains(&modality);
+    if !(has("omni") || has("ar") && has("diffusion")) {
         cx.fail(
             codes::MODALITY,
             format!("{base}.modelRefs"),

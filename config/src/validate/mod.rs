@@ -8,7 +8,6 @@ mod plugins;
 mod projections;
 mod signals;
 
-use crate::codes;
 use crate::contract::{Config, Domain, RuleNode};
 use crate::findings::{Findings, Pushed};
 use crate::load::{Profile, locate};
@@ -17,7 +16,7 @@ use crate::report::Severity;
 
 pub(crate) use algorithm::ALGORITHMS;
 pub(crate) use plugins::PLUGINS;
-pub(crate) use projections::CONDITION_TYPES;
+pub(crate) use projections::{CONDITION_TYPES, is_declared};
 pub(crate) use signals::MMLU;
 
 /// What validators and lints share.
@@ -74,7 +73,8 @@ impl Context<'_> {
         self.push(severity, code, path, message)
     }
 
-    fn push(
+    /// Reports with a severity of the caller's choice.
+    pub(crate) fn push(
         &mut self,
         severity: Severity,
         code: &'static str,
@@ -97,13 +97,8 @@ pub(crate) fn context<'a>(
     Context { root, config, profile, findings, severity: Severity::Error }
 }
 
-/// Runs every validator. A value of the wrong type was reported before and is not reported again.
+/// Runs every validator.
 pub(crate) fn run(root: &Node, config: &Config, profile: Profile, findings: &mut Findings) {
-    let mistyped: Vec<String> = findings
-        .iter()
-        .filter(|finding| finding.code == codes::WRONG_TYPE)
-        .map(|finding| finding.path.clone())
-        .collect();
     let mut context = context(root, config, profile, findings);
     cards::check(&mut context);
     modules::check_references(&mut context);
@@ -114,15 +109,6 @@ pub(crate) fn run(root: &Node, config: &Config, profile: Profile, findings: &mut
     projections::check(&mut context);
     decisions::check(&mut context);
     modules::check(&mut context);
-    if !mistyped.is_empty() {
-        findings.retain(|finding| {
-            finding.code == codes::WRONG_TYPE || !mistyped.iter().any(|path| related(path, &finding.path))
-        });
-    }
-}
-
-fn related(mistyped: &str, path: &str) -> bool {
-    mistyped.starts_with(path) && !path.is_empty() || path.starts_with(mistyped)
 }
 
 /// Declares the domains that conditions name, if none are declared at all. Returns their names.

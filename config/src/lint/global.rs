@@ -1,0 +1,174 @@
+//! `global`: sections that switch themselves off, and words that nothing knows.
+
+use crate::codes;
+use crate::contract::Config;
+use crate::node::Node;
+use crate::shape::{Contract, Shape};
+use crate::validate::{Context, list};
+
+pub(super) fn lint(cx: &mut Context<'_>) {
+    let config = cx.config;
+    if config.global.router.config_source == "kubernetes" {
+        cx.warn(
+            codes::KUBERNETES,
+            "global.router.config_source",
+            "with config_source kubernetes upstream validates nothing; Pintle reads this file only",
+        );
+    }
+    if config.global.services.api.batch_classification.max_concurrency > 0 {
+        cx.warn(
+            codes::CONCURRENCY,
+            "global.services.api.batch_classification.max_concurrency",
+            "max_concurrency throttles the signals of every request, not only of the batch API",
+        );
+    }
+    choices(cx);
+    provider_chains(cx);
+    switched_off(cx);
+    if let Some(node) = cx.root.get("global")
+        && let Shape::Struct(shape) = Config::shape()
+        && let Some(field) = shape.fields.iter().find(|field| field.name == "global")
+    {
+        nulls(cx, node, (field.shape)(), "global", true);
+    }
+}
+
+fn choices(cx: &mut Context<'_>) {
+    let global = &cx.config.global;
+    let (services, stores) = (&global.services, &global.stores);
+    let cache = ["", "memory", "redis", "valkey", "milvus", "qdrant", "hybrid"];
+    let mut all: Vec<(&str, &str, &[&str])> = vec![
+        ("router.config_source", &global.router.config_source, &["", "file", "kubernetes"]),
+        ("router.strategy", &global.router.strategy, &["", "priority", "confidence"]),
+        (
+            "services.response_api.store_backend",
+            &services.response_api.store_backend,
+            &["", "redis", "memory"],
+        ),
+        (
+            "services.router_replay.store_backend",
+            &services.router_replay.store_backend,
+            &["", "postgres", "redis", "memory", "milvus", "qdrant"],
+        ),
+        (
+            "services.startup_status.store_backend",
+            &services.startup_status.store_backend,
+            &["", "file", "redis"],
+        ),
+        ("stores.semantic_cache.backend_type", &stores.semantic_cache.backend_type, &cache),
+        ("stores.memory.backend", &stores.memory.backend, &["", "milvus", "valkey", "qdrant"]),
+    ];
+    if let Some(store) = stores.vector_store.as_ref().filter(|store| store.enabled) {
+        all.push((
+            "stores.vector_store.backend_type",
+            &store.backend_type,
+            &["memory", "milvus", "llama_stack", "valkey", "qdrant"],
+        ));
+    }
+    for (path, value, known) in all {
+        if !known.contains(&value) {
+            let near = crate::check::nearest(value, known.iter().copied().filter(|word| !word.is_empty()), 3);
+            cx.warn(
+                codes::UNKNOWN_CHOICE,
+                format!("global.{path}"),
+                format!(
+                    "`{value}` is not one of {}",
+                    list(known.iter().copied().filter(|word| !word.is_empty()))
+                ),
+            )
+            .help_maybe(near.map(|near| format!("did you mean `{near}`?")));
+        }
+    }
+}
+
+fn provider_chains(cx: &mut Context<'_>) {
+    let services = &cx.config.global.services;
+    for (index, provider) in services.authz.providers.iter().enumerate() {
+        if !["header-injection", "static-config"].contains(&provider.kind.as_str()) {
+            cx.warn(
+                codes::PROVIDER_CHAIN,
+                format!("global.services.authz.providers[{index}]"),
+                format!(
+                    "authz provider `{}` does not exist; upstream falls back to its default chain",
+                    provider.kind
+                ),
+            )
+            .help("use header-injection or static-config");
+        }
+    }
+    for (index, provider) in services.ratelimit.providers.iter().enumerate() {
+        let wrong = match provider.kind.as_str() {
+            "envoy-ratelimit" if provider.address.is_empty() => "envoy-ratelimit needs an address",
+            "local-limiter" if provider.rules.is_empty() => "local-limiter needs rules",
+            "envoy-ratelimit" | "local-limiter" => continue,
+            _ => "the type is not envoy-ratelimit or local-limiter",
+        };
+        cx.warn(
+            codes::PROVIDER_CHAIN,
+            format!("global.services.ratelimit.providers[{index}]"),
+            format!("rate limiting would be off: {wrong}"),
+        );
+    }
+}
+
+/// Services that a file switches on without the address they need.
+fn switched_off(cx: &mut Context<'_>) {
+    let services = &cx.config.global.services;
+    let written = |service: &str| {
+        cx.root
+            .get("global")
+            .and_then(|global| global.get("services"))
+            .and_then(|services| services.get(service))
+            .is_some_and(|service| service.get("enabled").is_some())
+    };
+    let responses = &services.response_api;
+    let replay = &services.router_replay;
+    let no_responses = written("response_api")
+        && responses.enabled
+        && responses.store_backend == "redis"
+        && responses.redis.address.is_empty()
+        && responses.redis.config_path.is_empty()
+        && !responses.redis.cluster_mode;
+    let no_replay = written("router_replay")
+        && replay.enabled
+        && replay.store_backend == "postgres"
+        && replay.postgres.is_none();
+    for (off, path, needs) in [
+        (no_responses, "global.services.response_api", "redis.address"),
+        (no_replay, "global.services.router_replay", "a postgres block"),
+    ] {
+        if off {
+            cx.warn(
+                codes::SWITCHES_OFF,
+                path,
+                format!("enabled, but without {needs} upstream switches it off"),
+            );
+        }
+    }
+}
+
+/// Finds explicit nulls that reset a section with defaults.
+fn nulls(cx: &mut Context<'_>, node: &Node, shape: Shape, path: &str, top: bool) {
+    let Shape::Struct(shape) = shape else { return };
+    if shape.extension {
+        return;
+    }
+    if node.is_null() {
+        // `global: null` and `global:` alone mean the defaults.
+        if !top {
+            cx.warn(
+                codes::NULL_SECTION,
+                path,
+                format!("an empty `{path}:` sets everything below it to zero, empty or off"),
+            )
+            .help("remove the line to keep the defaults");
+        }
+        return;
+    }
+    for entry in node.entries() {
+        let field = entry.key.text().and_then(|key| shape.fields.iter().find(|field| field.name == key));
+        if let Some(field) = field {
+            nulls(cx, &entry.value, (field.shape)(), &format!("{path}.{}", field.name), false);
+        }
+    }
+}
