@@ -1,15 +1,30 @@
 //! How bytes move: workers, HTTP/1.1, API dialects, upstream pools, observers of streamed answers.
 //!
 //! One worker per core, each with its own listener, runtime, upstream connections and buffers. Workers share
-//! only what [`Shared`](worker::Shared) holds: the policy (swapped whole on reload), session memory and
+//! only what [`Shared`](shared::Shared) holds: the policy (swapped whole on reload), session memory and
 //! counters.
+//!
+//! A request passes these modules in order: `worker` accepts, `connection` reads it whole, `turn` decides,
+//! `attempt` calls a backend, `relay` passes the answer on, `observe` and `commit` remember what it meant, and
+//! `flow` carries the record away.
 
+mod attempt;
+mod commit;
+mod connection;
 #[forbid(unsafe_code)]
 pub mod extract;
 pub mod failure;
+pub mod flow;
 #[forbid(unsafe_code)]
 pub mod http;
 pub mod io;
 pub mod json;
+mod local;
+pub mod meters;
+mod observe;
+mod relay;
 pub mod settings;
+pub mod shared;
+mod turn;
 pub mod upstream;
+pub mod worker;

@@ -22,8 +22,8 @@ pub struct Settings {
     pub listed_models: Vec<String>,
     /// Keep the texts that decided in the flow document, so that the decision can be recomputed.
     pub record_inputs: bool,
-    /// Client headers that name the user and the groups, believed only if set.
-    pub trusted_identity: Option<IdentityHeaders>,
+    /// Headers in which a client names its user and groups are believed.
+    pub trusted_identity: bool,
 }
 
 /// What is fixed for the life of the process.
@@ -50,15 +50,6 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// Bearer keys of which a client must present one; empty admits everyone.
     pub api_keys: Vec<String>,
-}
-
-/// Trusted identity headers, in lower case.
-#[derive(Debug, Clone)]
-pub struct IdentityHeaders {
-    /// Names the user.
-    pub user: String,
-    /// Names the groups, separated by commas.
-    pub groups: String,
 }
 
 /// Bounds on what one client can make us hold.

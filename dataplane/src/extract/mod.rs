@@ -70,13 +70,14 @@ pub fn facts<'a>(
     }
 }
 
-/// Only the Responses API keeps state; elsewhere members of these names are the client's own.
+/// `previous_response_id` means the same wherever it is sent. `conversation` names state at the provider
+/// only in the Responses API; elsewhere it is a client's own word for its session.
 fn provider_state<'a>(body: &'a str, spans: &Spans) -> Option<ProviderState<'a>> {
-    if spans.dialect != Dialect::OpenAiResponses {
-        return None;
-    }
     let previous = non_empty(body, spans.previous_response_id).map(ProviderState::PreviousResponse);
-    previous.or_else(|| non_empty(body, spans.conversation).map(ProviderState::Conversation))
+    if previous.is_some() || spans.dialect != Dialect::OpenAiResponses {
+        return previous;
+    }
+    non_empty(body, spans.conversation).map(ProviderState::Conversation)
 }
 
 fn non_empty(body: &str, string: Option<StringSpan>) -> Option<Cow<'_, str>> {

@@ -68,6 +68,15 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// A connection that already waits in the queue of a nonblocking listener, if there is one.
+pub fn accept_now(listener: RawFd, nonblocking: bool) -> Option<TcpStream> {
+    let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    // SAFETY: null address pointers ask for no address.
+    let fd = unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+    // SAFETY: a descriptor that accept4 returned is open and owned by nobody else.
+    (fd >= 0).then(|| unsafe { TcpStream::from_raw_fd(fd) })
+}
+
 /// Starts a connection without waiting for it.
 ///
 /// # Errors

@@ -1,0 +1,416 @@
+//! The answer on its way back: passed on as it arrives, watched as it passes.
+
+use std::io::Write;
+use std::time::Instant;
+
+use pintle_routing::flow::{Fault, Usage, UsageSource};
+use pintle_routing::outcome::SessionAction;
+use pintle_routing::units::{Micros, Tokens, Usd};
+use smallvec::SmallVec;
+
+use crate::attempt::Answered;
+use crate::commit::{Commit, Committed};
+use crate::connection::{Connection, Exchange, GONE, Next, REPLAY_ID};
+use crate::failure::{Failure, json_string};
+use crate::http::chunked::Tracker;
+use crate::http::head::{ClientResponse, Field, ResponseFraming, Version, write_client_response};
+use crate::io::IoError;
+use crate::io::stream::Wait;
+use crate::meters::Turn;
+use crate::observe::Observer;
+use crate::turn::Plan;
+use crate::worker::BUFFER;
+
+/// How far an answer's body has come.
+enum Framing {
+    Length(u64),
+    Chunked(Tracker),
+    Close,
+}
+
+/// What one piece of an answer amounts to.
+struct Piece {
+    /// Bytes of it that belong to the answer.
+    used: usize,
+    /// The answer has ended with it.
+    ended: bool,
+}
+
+impl Framing {
+    fn of(framing: ResponseFraming) -> Self {
+        match framing {
+            ResponseFraming::Empty => Self::Length(0),
+            ResponseFraming::Length(length) => Self::Length(length),
+            ResponseFraming::Chunked => Self::Chunked(Tracker::new()),
+            ResponseFraming::Close => Self::Close,
+        }
+    }
+
+    /// Follows `piece` and hands its payload to `payload`.
+    fn follow(&mut self, piece: &[u8], mut payload: impl FnMut(&[u8])) -> Result<Piece, Failure> {
+        match self {
+            Self::Length(left) => {
+                let used = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                *left -= used as u64;
+                payload(&piece[..used]);
+                Ok(Piece { used, ended: *left == 0 })
+            }
+            Self::Chunked(tracker) => {
+                let mut at = 0;
+                loop {
+                    match tracker.next_payload(piece, &mut at) {
+                        Ok(Some(run)) => payload(&piece[run]),
+                        Ok(None) => return Ok(Piece { used: at, ended: tracker.is_done() }),
+                        Err(error) => {
+                            return Err(Failure::upstream(502, "upstream_malformed", error.to_string()));
+                        }
+                    }
+                }
+            }
+            Self::Close => {
+                payload(piece);
+                Ok(Piece { used: piece.len(), ended: false })
+            }
+        }
+    }
+}
+
+/// How the answer ended.
+enum End {
+    Whole,
+    UpstreamBroke(Failure),
+    ClientLeft,
+}
+
+/// Passes the answer on to its end and records the turn.
+///
+/// # Errors
+/// A defect of the answer that was noticed before anything of it had been passed on.
+pub(crate) async fn run(
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    plan: Box<Plan>,
+    mut answered: Answered,
+) -> Result<Next, Failure> {
+    let status = answered.head.status();
+    exchange.flow.ending.status = status;
+    exchange.flow.timings.first_byte_us =
+        Some(Micros(answered.first_byte.duration_since(exchange.start).as_micros() as u64));
+    let generation = exchange.generation.clone();
+    let mut relay = Relay {
+        observer: observer(&answered, generation.settings.limits.observed_bytes),
+        framing: Framing::of(answered.head.framing()),
+        // HTTP/1.0 has no chunks: its clients get the payload and a close.
+        unchunk: answered.head.framing() == ResponseFraming::Chunked
+            && connection.head.version() == Version::Http10,
+        success: (200..300).contains(&status),
+        committed: None,
+    };
+    generation.meters.models[answered.target.model.index()].requested();
+
+    let upstream_keeps = answered.head.keep_alive();
+    let mut keep = connection.keep_alive();
+    let mut out = connection.worker.buffer();
+    write_head(&mut out, connection, exchange, &plan, &answered, relay.unchunk, &mut keep);
+
+    let mut piece = std::mem::take(&mut answered.received);
+    let first = &piece[answered.head_len..];
+    let mut step = relay.pass(connection, exchange, &plan, &answered, first, &mut out)?;
+    let mut reusable = step.used == first.len();
+    if !relay.unchunk {
+        out.extend_from_slice(&first[..step.used]);
+    }
+
+    let client_write = generation.settings.timeouts.client_write;
+    let stream_idle = generation.settings.timeouts.stream_idle;
+    let end = loop {
+        let (sent, buffer) = connection.stream.write_all(out, client_write).await;
+        out = buffer;
+        out.clear();
+        if sent.is_err() {
+            break End::ClientLeft;
+        }
+        if step.ended {
+            break End::Whole;
+        }
+        piece.clear();
+        if piece.capacity() < BUFFER {
+            piece.reserve(BUFFER);
+        }
+        connection.stream.slot().couple(answered.stream.slot());
+        let (read, buffer) = answered.stream.read(piece, stream_idle, Wait::More).await;
+        connection.stream.slot().uncouple();
+        piece = buffer;
+        match read {
+            Ok(_) => {}
+            Err(IoError::Abandoned) => break End::ClientLeft,
+            Err(IoError::Closed) if matches!(relay.framing, Framing::Close) => {
+                relay.end(connection, exchange, &plan, &answered);
+                break End::Whole;
+            }
+            Err(error) => {
+                let message = format!(
+                    "Backend {} broke its answer off after {} bytes: {error}.",
+                    answered.backend.spec.name, relay.observer.seen().bytes
+                );
+                break End::UpstreamBroke(Failure::upstream(502, "upstream_broke_off", message));
+            }
+        }
+        // Passed on from the buffer it was read into, unless its framing has to go.
+        match relay.pass(connection, exchange, &plan, &answered, &piece, &mut out) {
+            Ok(next) => step = next,
+            Err(failure) => break End::UpstreamBroke(failure),
+        }
+        reusable &= step.used == piece.len();
+        if !relay.unchunk {
+            piece.truncate(step.used);
+            std::mem::swap(&mut out, &mut piece);
+        }
+    };
+    connection.worker.recycle(out);
+    connection.worker.recycle(piece);
+
+    let whole = matches!(end, End::Whole);
+    relay.finish(exchange, &plan, &answered, whole);
+    let Answered { stream, backend, .. } = answered;
+    if whole && upstream_keeps && reusable && !matches!(relay.framing, Framing::Close) {
+        let pool = &generation.settings.pool;
+        connection.worker.pool.put(&backend, stream, pool.idle_per_backend, connection.worker.dog.now_ms());
+    }
+    match end {
+        End::Whole => {
+            exchange.flow.ending.fault = if status >= 500 { Fault::Upstream } else { Fault::None };
+            Ok(if keep { Next::Keep } else { Next::Close })
+        }
+        End::UpstreamBroke(failure) => {
+            exchange.flow.ending.fault = Fault::Upstream;
+            exchange.flow.failure = Some(failure.message.into_owned());
+            Ok(Next::Close)
+        }
+        End::ClientLeft => {
+            exchange.flow.ending.status = GONE;
+            exchange.flow.ending.fault = Fault::Client;
+            exchange.flow.failure = Some("The client left before it had its whole answer.".into());
+            Ok(Next::Close)
+        }
+    }
+}
+
+struct Relay {
+    observer: Observer,
+    framing: Framing,
+    unchunk: bool,
+    success: bool,
+    committed: Option<Committed>,
+}
+
+impl Relay {
+    /// Looks at a piece and commits the turn if it ends the answer. Appends the payload to `out` if the
+    /// client cannot have its chunks.
+    fn pass(
+        &mut self,
+        connection: &Connection,
+        exchange: &mut Exchange,
+        plan: &Plan,
+        answered: &Answered,
+        piece: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Piece, Failure> {
+        let observer = &mut self.observer;
+        let unchunk = self.unchunk;
+        let step = self.framing.follow(piece, |payload| {
+            observer.feed(payload);
+            if unchunk {
+                out.extend_from_slice(payload);
+            }
+        })?;
+        if step.ended {
+            self.end(connection, exchange, plan, answered);
+        } else if self.observer.finished() {
+            self.commit(connection, exchange, plan, answered);
+        }
+        Ok(step)
+    }
+
+    /// The last byte has come and has not been passed on.
+    fn end(&mut self, connection: &Connection, exchange: &mut Exchange, plan: &Plan, answered: &Answered) {
+        self.observer.end();
+        match self.committed {
+            None => self.commit(connection, exchange, plan, answered),
+            Some(committed) if self.observer.seen().prompt_tokens.is_some() => {
+                Commit {
+                    store: &connection.worker.shared.store,
+                    generation: &exchange.generation,
+                    plan,
+                    target: answered.target,
+                    backend: answered.index,
+                }
+                .amend(committed, self.observer.seen());
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn commit(&mut self, connection: &Connection, exchange: &mut Exchange, plan: &Plan, answered: &Answered) {
+        if !self.success || self.committed.is_some() || self.observer.seen().error {
+            return;
+        }
+        self.committed = Commit {
+            store: &connection.worker.shared.store,
+            generation: &exchange.generation,
+            plan,
+            target: answered.target,
+            backend: answered.index,
+        }
+        .store(self.observer.seen());
+        exchange.flow.ending.committed = self.committed.is_some();
+    }
+
+    /// Counts the turn.
+    fn finish(&mut self, exchange: &mut Exchange, plan: &Plan, answered: &Answered, whole: bool) {
+        let generation = &exchange.generation;
+        let seen = self.observer.seen();
+        exchange.flow.ending.finish_reason = seen.finish_reason.clone();
+        let meters = &generation.meters.models[answered.target.model.index()];
+        let action = plan.route.action;
+        metrics::counter!(
+            "llm_routing_reason_codes_total",
+            "reason_code" => action.as_str(),
+            "model" => generation.policy.models()[answered.target.model.index()].name.clone()
+        )
+        .increment(1);
+        if matches!(action, SessionAction::Released(_)) {
+            generation.meters.breaches.increment(1);
+        }
+        if !self.success {
+            return;
+        }
+        let usage = Usage {
+            prompt: Tokens(seen.prompt_tokens.unwrap_or(plan.prompt_tokens.get())),
+            cached: seen.cached_tokens.map(Tokens),
+            completion: Tokens(seen.completion_tokens()),
+            source: if seen.prompt_tokens.is_some() { UsageSource::Backend } else { UsageSource::Estimate },
+        };
+        exchange.flow.usage = Some(usage);
+        if let Some(pricing) = generation.policy.models()[answered.target.model.index()].pricing.as_ref() {
+            let cached = usage.cached.map_or(0, Tokens::get).min(usage.prompt.get());
+            let cost = pricing.prompt.of(Tokens(usage.prompt.get() - cached)).get()
+                + pricing.cached.of(Tokens(cached)).get()
+                + pricing.completion.of(usage.completion).get();
+            exchange.flow.cost = Some(Usd(cost));
+            meters.cost(cost);
+        }
+        if whole {
+            meters.answered(&Turn {
+                ttft: answered.first_byte.duration_since(exchange.start).as_secs_f64(),
+                total: Instant::now().duration_since(exchange.start).as_secs_f64(),
+                prompt: usage.prompt.get(),
+                completion: usage.completion.get(),
+                streamed: plan.stream,
+            });
+        }
+    }
+}
+
+fn observer(answered: &Answered, limit: usize) -> Observer {
+    let status = answered.head.status();
+    let response = answered.head.view(&answered.received);
+    if !(200..300).contains(&status) || response.content_encoding().is_some() {
+        Observer::blind()
+    } else if response.is_event_stream() {
+        Observer::events(limit)
+    } else {
+        Observer::whole(limit)
+    }
+}
+
+fn write_head(
+    out: &mut Vec<u8>,
+    connection: &Connection,
+    exchange: &Exchange,
+    plan: &Plan,
+    answered: &Answered,
+    unchunk: bool,
+    keep: &mut bool,
+) {
+    let policy = &exchange.generation.policy;
+    let id = exchange.id.encode();
+    let framing = if unchunk { ResponseFraming::Close } else { answered.head.framing() };
+    *keep &= framing != ResponseFraming::Close;
+    let mut confidence = [0; 6];
+    // Six bytes hold any number in [0,1] with four decimals.
+    let _ = write!(&mut confidence[..], "{:.4}", plan.route.confidence.clamp(0.0, 1.0));
+    let mut context = itoa::Buffer::new();
+    let target = policy.target_name(answered.target);
+    let decision = plan.route.decision.map_or("", |id| policy.decision_name(id));
+    let category = plan.route.category.map_or("", |id| policy.signal_name(id));
+    let candidates: [(&[u8], &[u8]); 8] = [
+        (REPLAY_ID, &id),
+        (b"x-vsr-selected-model", target.as_bytes()),
+        (b"x-vsr-selected-decision", decision.as_bytes()),
+        (b"x-vsr-selected-category", category.as_bytes()),
+        (b"x-vsr-selected-confidence", if decision.is_empty() { b"" } else { &confidence }),
+        (b"x-vsr-selected-reasoning", if decision.is_empty() { b"" } else { on_off(plan.route.reasoning) }),
+        (b"x-vsr-session-phase", plan.route.phase.as_str().as_bytes()),
+        (b"x-vsr-context-token-count", context.format(plan.prompt_tokens.get()).as_bytes()),
+    ];
+    // A name with characters that no header may carry is left out; the flow document has it.
+    let set: SmallVec<[Field<'_>; 8]> = candidates
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Field::new(name, value).ok())
+        .collect();
+    let response = answered.head.view(&answered.received);
+    let version = connection.head.version();
+    write_client_response(
+        out,
+        response,
+        &ClientResponse { framing, version, keep_alive: *keep, set: &set, remove: &[] },
+    );
+}
+
+fn on_off(on: bool) -> &'static [u8] {
+    if on { b"on" } else { b"off" }
+}
+
+/// Answers a `fast_response`: a chat completion with fixed text.
+pub(crate) async fn fixed_answer(
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    text: &str,
+    stream: bool,
+) -> Next {
+    let id = exchange.id.to_string();
+    let created = exchange.flow.at.get() / 1000;
+    let mut body = Vec::with_capacity(256 + text.len());
+    let open = |body: &mut Vec<u8>, object: &str| {
+        // Writing to a Vec cannot fail.
+        let _ = write!(
+            body,
+            "{{\"id\":\"chatcmpl-fast-{id}\",\"object\":\"{object}\",\"created\":{created},\"model\":\"router\",\"choices\":[{{\"index\":0,"
+        );
+    };
+    if stream {
+        for (delta, finish) in [(Some(text), "null"), (None, "\"stop\"")] {
+            body.extend_from_slice(b"data: ");
+            open(&mut body, "chat.completion.chunk");
+            body.extend_from_slice(b"\"delta\":{");
+            if let Some(text) = delta {
+                body.extend_from_slice(b"\"role\":\"assistant\",\"content\":");
+                json_string(text, &mut body);
+            }
+            let _ = write!(body, "}},\"finish_reason\":{finish}}}]}}\n\n");
+        }
+        body.extend_from_slice(b"data: [DONE]\n\n");
+    } else {
+        open(&mut body, "chat.completion");
+        body.extend_from_slice(b"\"message\":{\"role\":\"assistant\",\"content\":");
+        json_string(text, &mut body);
+        body.extend_from_slice(
+            b"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}}",
+        );
+    }
+    let kind: &[u8] = if stream { b"text/event-stream" } else { b"application/json" };
+    let extra = [Field::new(b"x-vsr-fast-response", b"true").expect("a valid field")];
+    connection.respond(exchange, 200, kind, &body, &extra).await
+}

@@ -1,0 +1,195 @@
+//! What all workers of a process share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use pintle_routing::ids::{DecisionId, LoraId, ModelId, Target};
+use pintle_routing::policy::Policy;
+use pintle_routing::units::UnixMillis;
+use pintle_sessions::{NameId, Store};
+
+use crate::flow::FinishedFlow;
+use crate::meters::Meters;
+use crate::settings::{Settings, Startup};
+use crate::upstream::Upstreams;
+
+/// One generation of the configuration, immutable. A request ends under the one it began with.
+pub struct Generation {
+    /// Counts loads, from 1.
+    pub serial: u64,
+    /// What decides.
+    pub policy: Policy,
+    /// Bounds, deadlines, addresses.
+    pub settings: Settings,
+    /// Where models are served, indexed by the policy's model ids.
+    pub upstreams: Upstreams,
+    /// Counters, by model and decision of this policy.
+    pub meters: Meters,
+    /// Numbers of this policy's names in session memory.
+    pub names: Interned,
+}
+
+/// Numbers under which session memory knows this policy's names.
+pub struct Interned {
+    /// Per model: of the model, then of each adapter on it.
+    targets: Vec<Vec<NameId>>,
+    decisions: Vec<NameId>,
+    backends: Vec<Vec<NameId>>,
+}
+
+impl Interned {
+    /// Looks every name up, once per policy. A name that session memory has no room for is not remembered,
+    /// which an operator is told.
+    pub fn of(policy: &Policy, upstreams: &Upstreams, store: &Store) -> Self {
+        let number = |name: &str| {
+            store.intern(name).unwrap_or_else(|error| {
+                tracing::error!(name, %error, "session memory cannot remember a name");
+                NameId::NONE
+            })
+        };
+        let targets = (0..policy.models().len() as u16)
+            .map(|model| {
+                let model = ModelId(model);
+                let loras = 0..policy.models()[model.index()].loras.len() as u16;
+                std::iter::once(Target::base(model))
+                    .chain(loras.map(|lora| Target { model, lora: Some(LoraId(lora)) }))
+                    .map(|target| number(policy.target_name(target)))
+                    .collect()
+            })
+            .collect();
+        Self {
+            targets,
+            decisions: policy.decision_names().map(number).collect(),
+            backends: upstreams
+                .models
+                .iter()
+                .map(|model| model.backends.iter().map(|backend| number(&backend.spec.name)).collect())
+                .collect(),
+        }
+    }
+
+    /// A target's number.
+    pub fn target(&self, target: Target) -> NameId {
+        self.targets[target.model.index()][target.lora.map_or(0, |lora| lora.index() + 1)]
+    }
+
+    /// A decision's number.
+    pub fn decision(&self, decision: DecisionId) -> NameId {
+        self.decisions[decision.index()]
+    }
+
+    /// The number of a model's backend, by its position.
+    pub fn backend(&self, model: ModelId, index: usize) -> NameId {
+        self.backends[model.index()][index]
+    }
+}
+
+/// Takes finished flows off the data path. Must not wait.
+pub trait FlowSink: Send + Sync {
+    /// Hands a flow over; `false` if there was no room and it is lost (the sink counts that).
+    fn offer(&self, flow: Box<FinishedFlow>) -> bool;
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Life {
+    /// Not all workers listen yet.
+    Starting = 0,
+    /// Serving.
+    Serving = 1,
+    /// No new connections; requests in flight end.
+    Draining = 2,
+}
+
+/// Everything that crosses threads.
+pub struct Shared {
+    /// The configuration in force.
+    pub generation: ArcSwap<Generation>,
+    /// Session memory.
+    pub store: Arc<Store>,
+    /// Where flows go.
+    pub sink: Box<dyn FlowSink>,
+    /// Fixed at start.
+    pub startup: Startup,
+    /// Client connections of all workers.
+    pub connections: AtomicUsize,
+    /// Requests between their head and their last byte.
+    pub in_flight: AtomicUsize,
+    /// Workers that listen.
+    pub listening: AtomicUsize,
+    /// Workers that have ended.
+    pub ended: AtomicUsize,
+    /// Per worker, when its loop last turned (milliseconds since the Unix epoch).
+    pub heartbeats: Vec<AtomicU64>,
+    life: AtomicU8,
+}
+
+/// A worker whose loop has not turned for this long is stuck.
+const STALLED_MS: u64 = 10_000;
+
+impl Shared {
+    /// A data plane that has not started.
+    pub fn new(
+        generation: Generation,
+        store: Arc<Store>,
+        sink: Box<dyn FlowSink>,
+        startup: Startup,
+    ) -> Arc<Self> {
+        let heartbeats = startup.workers.iter().map(|_| AtomicU64::new(now().get())).collect();
+        Arc::new(Self {
+            generation: ArcSwap::from_pointee(generation),
+            store,
+            sink,
+            startup,
+            connections: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            listening: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
+            heartbeats,
+            life: AtomicU8::new(Life::Starting as u8),
+        })
+    }
+
+    /// Where the process is in its life.
+    pub fn life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            0 if self.listening.load(Ordering::Acquire) == self.startup.workers.len() => Life::Serving,
+            0 => Life::Starting,
+            1 => Life::Serving,
+            _ => Life::Draining,
+        }
+    }
+
+    /// Workers that have not ended.
+    pub fn running_workers(&self) -> usize {
+        self.startup.workers.len() - self.ended.load(Ordering::Acquire)
+    }
+
+    /// A worker that is stuck, if there is one.
+    pub fn stalled_worker(&self) -> Option<usize> {
+        let now = now().get();
+        self.heartbeats
+            .iter()
+            .position(|beat| now.saturating_sub(beat.load(Ordering::Relaxed)) > STALLED_MS)
+            .filter(|_| self.life() == Life::Serving)
+    }
+
+    /// Starts draining; workers notice within one tick.
+    pub fn drain(&self) {
+        self.life.store(Life::Draining as u8, Ordering::Release);
+    }
+
+    /// Whether the policy in force knows a backend that can be tried.
+    pub fn has_backend(&self, now: UnixMillis) -> bool {
+        self.generation.load().upstreams.models.iter().any(|model| model.is_up(now.get()))
+    }
+}
+
+/// The wall clock. The data plane and the control thread are the only readers of it.
+pub fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,290 @@
+//! One turn of a session: facts, decision, backend, answer.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use pintle_routing::facts::{Facts, SessionIdentity, SessionSnapshot};
+use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
+use pintle_routing::ids::Target;
+use pintle_routing::outcome::{Refusal, Route, Verdict};
+use pintle_routing::units::{Micros, Tokens, UnixMillis};
+use pintle_sessions::{Record, Store};
+use smallvec::SmallVec;
+
+use crate::attempt::{self, Answered, Call, Failed};
+use crate::connection::{Body, Connection, Exchange, Next};
+use crate::extract;
+use crate::failure::Failure;
+use crate::flow::Decided;
+use crate::commit;
+use crate::json::{self, PartKind, Spans};
+use crate::relay;
+use crate::shared::now;
+
+/// Calls to backends that one request may cause.
+const MAX_ATTEMPTS: usize = 3;
+/// Calls to backends of one model that one request may cause.
+const MAX_ATTEMPTS_PER_MODEL: usize = 2;
+
+/// What the decision leaves for the rest of the turn.
+pub(crate) struct Plan {
+    /// Where to, and why.
+    pub(crate) route: Route,
+    /// Where the model's value lies in the body, quotes included.
+    pub(crate) model: Range<usize>,
+    /// The session's address and record.
+    pub(crate) session: Option<SessionIdentity>,
+    pub(crate) before: Option<Record>,
+    /// The request refers to state at a provider.
+    pub(crate) stateful: bool,
+    pub(crate) stream: bool,
+    /// Estimated prompt.
+    pub(crate) prompt_tokens: Tokens,
+}
+
+/// Serves the turn whose head and body lie in the connection's buffers.
+///
+/// # Errors
+/// What to tell the client, if nothing has been told yet.
+pub(crate) async fn serve(
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    body: Body,
+) -> Result<Next, Failure> {
+    let plan = match decide(connection, exchange, body)? {
+        Conclusion::Route(plan) => plan,
+        Conclusion::Answer(text, stream) => {
+            let next = relay::fixed_answer(connection, exchange, &text, stream).await;
+            connection.consume(body);
+            return Ok(next);
+        }
+        Conclusion::Refuse(refusal) => {
+            let failure = refused(refusal);
+            connection.consume(body);
+            return Err(failure);
+        }
+    };
+    match reach(connection, exchange, &plan, body).await {
+        Ok(answered) => {
+            connection.consume(body);
+            relay::run(connection, exchange, plan, answered).await
+        }
+        Err(failure) => {
+            connection.consume(body);
+            Err(failure)
+        }
+    }
+}
+
+enum Conclusion {
+    Route(Box<Plan>),
+    Answer(String, bool),
+    Refuse(Refusal),
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    let mut failure = Failure::client(refusal.status, refusal.code, refusal.message);
+    failure.kind = refusal.kind;
+    failure
+}
+
+/// Reads the facts and decides. Nothing here waits.
+fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Result<Conclusion, Failure> {
+    let started = Instant::now();
+    let worker = &connection.worker;
+    let generation = exchange.generation.clone();
+    let settings = &generation.settings;
+    let store: &Store = &worker.shared.store;
+    let bytes = connection.body(body);
+    let mut spans = worker.spans.borrow_mut();
+    let text = json::scan(bytes, exchange.dialect(), &json::ScanLimits::default(), &mut spans)
+        .map_err(|error| Failure::client(error.status(), "invalid_request_body", error.to_string()))?;
+    let view = connection.head.view(&connection.input);
+    let key = |tenant: &[u8], session: &[u8]| store.session_key(tenant, session);
+    let options = extract::Options {
+        session_header: &settings.session.header,
+        trusted_identity: settings.trusted_identity,
+        key: &key,
+    };
+    let facts: Facts<'_> = extract::facts(view, text, &spans, generation.policy.needs(), &options);
+    exchange.flow.request.model = facts.requested_model.to_string();
+    exchange.flow.request.stream = facts.stream;
+    if let Some(session) = facts.session {
+        exchange.flow.request.session_source = Some(session.source);
+        exchange.flow.request.session_key = format!("{:016x}", (session.key >> 64) as u64);
+    }
+
+    let now = now();
+    let before = facts.session.and_then(|session| store.get(session.key, now.get()));
+    let mut snapshot = before.as_ref().map(|record| snapshot(store, record, now));
+    if facts.tools.last_is_result
+        && let Some(session) = facts.session
+        && let Some(owner) = tool_call_owner(store, session, text, &spans, now)
+    {
+        let known = snapshot.unwrap_or_else(|| unknown_session(now));
+        snapshot = Some(SessionSnapshot { model: owner, open_tool_loop: true, ..known });
+    }
+    let live = worker.live.borrow();
+    let outcome = generation.policy.decide(&facts, snapshot.as_ref(), now, &live);
+    let elapsed = started.elapsed();
+    exchange.flow.timings.routing_us = Micros(elapsed.as_micros() as u64);
+
+    let conclusion = match &outcome.verdict {
+        Verdict::Route(route) => {
+            generation
+                .meters
+                .routed(elapsed.as_secs_f64(), route.decision.map(|decision| decision.index()));
+            Conclusion::Route(Box::new(Plan {
+                route: route.clone(),
+                model: spans.model.span().range(),
+                session: facts.session,
+                before,
+                stateful: facts.provider_state.is_some(),
+                stream: facts.stream,
+                prompt_tokens: Tokens(facts.envelope_bytes.div_ceil(4)),
+            }))
+        }
+        Verdict::Answer(answer) => Conclusion::Answer(
+            generation.policy.fast_response(answer.decision).unwrap_or_default().to_owned(),
+            facts.stream,
+        ),
+        Verdict::Refuse(refusal) => Conclusion::Refuse(refusal.clone()),
+    };
+    exchange.flow.decided = Some(Decided {
+        facts: RecordedFacts::of(&facts, settings.record_inputs),
+        session: snapshot.as_ref().map(RecordedSession::from),
+        provider_owner: None,
+        now,
+        live: live.clone(),
+        outcome,
+    });
+    Ok(conclusion)
+}
+
+/// A record as routing reads it.
+pub(crate) fn snapshot<'a>(store: &'a Store, record: &Record, now: UnixMillis) -> SessionSnapshot<'a> {
+    SessionSnapshot {
+        model: store.name(record.model).unwrap_or_default(),
+        decision: store.name(record.decision).unwrap_or_default(),
+        turns: record.turns,
+        switches: record.switches,
+        turns_on_model: record.turns_on_model,
+        last_seen: UnixMillis(record.last_seen_ms),
+        open_tool_loop: record.is_in_tool_loop(now.get()),
+        provider_state: record.has_provider_state(now.get()),
+        last_prompt_tokens: Tokens(record.last_prompt_tokens.into()),
+        last_cached_tokens: record.last_cached().map(|tokens| Tokens(tokens.into())),
+        last_completion_tokens: Tokens(record.last_completion_tokens.into()),
+        prompt_tokens: Tokens(record.prompt_tokens),
+        cached_tokens: Tokens(record.cached_tokens),
+        completion_tokens: Tokens(record.completion_tokens),
+        demand: record.demand,
+    }
+}
+
+/// The target that made the call which the request's last tool result answers.
+///
+/// The session's record cannot always tell: a side request of the same session may have been served by
+/// another model between the call and its result.
+fn tool_call_owner<'a>(
+    store: &'a Store,
+    session: SessionIdentity,
+    body: &str,
+    spans: &Spans,
+    now: UnixMillis,
+) -> Option<&'a str> {
+    let last = spans.messages.last()?;
+    let result = spans.parts_of(last.parts).iter().rev().find(|part| part.kind == PartKind::ToolResult)?;
+    let call = result.string?.decode(body);
+    let pin = store.pinned(commit::tool_call_key(store, session, call.as_bytes()), now.get())?;
+    store.name(pin.model).filter(|name| !name.is_empty())
+}
+
+/// A session of which nothing is left but a pinned tool call.
+fn unknown_session(now: UnixMillis) -> SessionSnapshot<'static> {
+    SessionSnapshot {
+        model: "",
+        decision: "",
+        turns: 1,
+        switches: 0,
+        turns_on_model: 1,
+        last_seen: now,
+        open_tool_loop: true,
+        provider_state: false,
+        last_prompt_tokens: Tokens(0),
+        last_cached_tokens: None,
+        last_completion_tokens: Tokens(0),
+        prompt_tokens: Tokens(0),
+        cached_tokens: Tokens(0),
+        completion_tokens: Tokens(0),
+        demand: -1.0,
+    }
+}
+
+/// Finds a backend that begins to answer.
+async fn reach(
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    plan: &Plan,
+    body: Body,
+) -> Result<Answered, Failure> {
+    let generation = exchange.generation.clone();
+    let mut last = None;
+    let mut attempts = 0;
+    let targets = std::iter::once(plan.route.target).chain(plan.route.alternatives.iter().copied());
+    for target in targets {
+        let model = &generation.upstreams.models[target.model.index()];
+        let preferred = preferred_backend(connection, plan, target, &generation);
+        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
+        while tried.len() < MAX_ATTEMPTS_PER_MODEL && attempts < MAX_ATTEMPTS {
+            let picked = connection.worker.balancer.borrow_mut().pick(
+                target.model.index(),
+                model,
+                preferred,
+                &tried,
+                now().get(),
+            );
+            let Some(index) = picked else { break };
+            tried.push(index);
+            attempts += 1;
+            if attempts > 1 {
+                generation.meters.retries.increment(1);
+            }
+            let call = Call {
+                target,
+                backend: &model.backends[index],
+                index,
+                body,
+                model: plan.model.clone(),
+                stateful: plan.stateful,
+            };
+            match attempt::call(connection, exchange, &call).await {
+                Ok(answered) => return Ok(answered),
+                Err(Failed { failure, untouched }) if untouched && failure.status >= 500 => last = Some(failure),
+                Err(Failed { failure, .. }) => return Err(failure),
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        let name = &generation.policy.models()[plan.route.target.model.index()].name;
+        Failure::upstream(502, "no_backend", format!("Model {name} has no backend that could be tried."))
+    }))
+}
+
+/// The backend that served the session's last turn on this model holds its prefix cache.
+fn preferred_backend(
+    connection: &Connection,
+    plan: &Plan,
+    target: Target,
+    generation: &crate::shared::Generation,
+) -> Option<usize> {
+    let before = plan.before.as_ref()?;
+    let store = &connection.worker.shared.store;
+    if store.name(before.model)? != generation.policy.target_name(target) {
+        return None;
+    }
+    let name = store.name(before.backend)?;
+    let backends = &generation.upstreams.models[target.model.index()].backends;
+    backends.iter().position(|backend| backend.spec.name == name)
+}
+

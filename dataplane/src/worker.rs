@@ -1,0 +1,317 @@
+//! One core's share of the data plane: listeners, connections, upstream pool, deadlines.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pintle_routing::flow_id::FlowIds;
+use pintle_routing::live::LiveSignals;
+use tracing::{info, warn};
+
+use crate::connection;
+use crate::io::listener::Listener;
+use crate::io::watchdog::{TICK, Watchdog};
+use crate::io::{Gather, Stream, runtime, socket};
+use crate::json::Spans;
+use crate::settings::ListenerSettings;
+use crate::shared::{Life, Shared, now};
+use crate::upstream::{Balancer, Pool};
+
+/// Buffers kept for reuse, per worker.
+const SPARE_BUFFERS: usize = 128;
+/// A buffer that grew beyond this is not kept.
+const LARGEST_SPARE: usize = 256 * 1024;
+/// Capacity of a fresh buffer.
+pub(crate) const BUFFER: usize = 16 * 1024;
+/// Ticks between two sweeps of idle upstream connections.
+const POOL_SWEEP_TICKS: u32 = 20;
+/// Ticks between two looks at latency samples.
+const LATENCY_TICKS: u32 = 20;
+/// Wait before accepting again when the process is out of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// State of one worker thread. Never leaves it.
+pub struct Worker {
+    pub(crate) id: u16,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) dog: Rc<Watchdog>,
+    pub(crate) pool: Pool,
+    pub(crate) balancer: RefCell<Balancer>,
+    pub(crate) ids: RefCell<FlowIds>,
+    pub(crate) spans: RefCell<Spans>,
+    pub(crate) live: RefCell<LiveSignals>,
+    connections: Cell<usize>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    gathers: RefCell<Vec<Gather>>,
+    generation: Cell<u64>,
+    turn: Cell<usize>,
+    ticks: Cell<u32>,
+    latencies_read: RefCell<Vec<usize>>,
+}
+
+/// Binds every listener for every worker and starts the workers.
+///
+/// # Errors
+/// An address that cannot be bound (named in the error), or a thread that cannot be started.
+pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let startup = &shared.startup;
+    let mut bound = Vec::with_capacity(startup.workers.len());
+    // All sockets are bound before any worker accepts: the kernel's choice among them is then final.
+    for _ in &startup.workers {
+        let sockets = startup
+            .listeners
+            .iter()
+            .map(|listener| {
+                socket::listen(listener.address, startup.backlog).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot listen on {} ({}): {error}", listener.address, listener.name),
+                    )
+                })
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        bound.push(sockets);
+    }
+    bound
+        .into_iter()
+        .enumerate()
+        .map(|(id, sockets)| {
+            let shared = shared.clone();
+            std::thread::Builder::new()
+                .name(format!("pintle-worker-{id}"))
+                .spawn(move || run(id as u16, shared, sockets))
+        })
+        .collect()
+}
+
+fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
+    let core = shared.startup.workers[usize::from(id)];
+    if let Some(core) = core
+        && let Err(error) = monoio::utils::bind_to_cpu_set([core])
+    {
+        warn!(worker = id, core, %error, "cannot pin worker to its core");
+    }
+    let choice = shared.startup.driver;
+    let ended = shared.clone();
+    let result = runtime::run(choice, |driver, refused| {
+        match refused {
+            Some(error) => info!(worker = id, core, %driver, refused = %error, "worker runs without io_uring"),
+            None => info!(worker = id, core, %driver, "worker runs"),
+        }
+        serve(Rc::new(Worker::new(id, shared)), sockets)
+    });
+    match result {
+        Ok(Ok(())) => {
+            info!(worker = id, "worker ended");
+            ended.ended.fetch_add(1, Ordering::Release);
+        }
+        Ok(Err(error)) | Err(error) => {
+            tracing::error!(worker = id, %error, "worker failed");
+            // A gateway that silently lost a core would look healthy and answer a share of its
+            // connections with silence: end, and let the service manager start it again.
+            std::process::exit(70);
+        }
+    }
+}
+
+async fn serve(worker: Rc<Worker>, sockets: Vec<TcpListener>) -> io::Result<()> {
+    let mut descriptors: Vec<(usize, RawFd)> = Vec::new();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        let listener = Listener::adopt(socket)?;
+        descriptors.push((index, listener.descriptor()));
+        monoio::spawn(accept_loop(worker.clone(), listener, index));
+    }
+    worker.shared.listening.fetch_add(1, Ordering::AcqRel);
+    let mut drain_until: Option<Instant> = None;
+    loop {
+        monoio::time::sleep(TICK).await;
+        worker.dog.sweep();
+        let generation = worker.shared.generation.load();
+        worker.refresh(&generation);
+        if worker.ticks.get().is_multiple_of(POOL_SWEEP_TICKS) {
+            let idle = generation.settings.pool.idle.as_millis() as u64;
+            worker.pool.sweep(worker.dog.now_ms(), idle);
+        }
+        if worker.shared.life() != Life::Draining {
+            continue;
+        }
+        match drain_until {
+            None => {
+                for (index, descriptor) in descriptors.drain(..) {
+                    worker.accept_queued(descriptor, index)?;
+                    // Ends the pending accept; the accept loop sees the drain and returns.
+                    socket::shutdown(descriptor, true);
+                }
+                worker.pool.clear();
+                drain_until = Some(Instant::now() + generation.settings.timeouts.drain);
+            }
+            Some(_) if worker.connections.get() == 0 => return Ok(()),
+            Some(until) if Instant::now() >= until => {
+                warn!(worker = worker.id, connections = worker.connections.get(), "drain deadline passed");
+                worker.dog.end_all();
+                // One more tick lets the tasks see it and record their flows.
+                monoio::time::sleep(TICK * 2).await;
+                return Ok(());
+            }
+            Some(_) => worker.dog.end_idle(),
+        }
+    }
+}
+
+async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize) {
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => worker.adopt(Stream::accepted(socket, &worker.dog), index),
+            Err(_) if worker.shared.life() == Life::Draining => return,
+            Err(error) => {
+                warn!(worker = worker.id, %error, "accept failed");
+                monoio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn new(id: u16, shared: Arc<Shared>) -> Self {
+        let ids = FlowIds::new(id, shared.startup.process_random);
+        Self {
+            id,
+            shared,
+            dog: Watchdog::new(),
+            pool: Pool::default(),
+            balancer: RefCell::default(),
+            ids: RefCell::new(ids),
+            spans: RefCell::default(),
+            live: RefCell::default(),
+            connections: Cell::new(0),
+            spare: RefCell::default(),
+            gathers: RefCell::default(),
+            generation: Cell::new(0),
+            turn: Cell::new(usize::from(id)),
+            ticks: Cell::new(0),
+            latencies_read: RefCell::default(),
+        }
+    }
+
+    /// Takes up a new generation if there is one, and what was measured since the last tick.
+    fn refresh(&self, generation: &crate::shared::Generation) {
+        self.ticks.set(self.ticks.get().wrapping_add(1));
+        if self.generation.replace(generation.serial) != generation.serial {
+            self.balancer.borrow_mut().reset();
+            self.latencies_read.borrow_mut().clear();
+            self.live.borrow_mut().models.clear();
+        }
+        let now = now().get();
+        self.shared.heartbeats[usize::from(self.id)].store(now, Ordering::Relaxed);
+        let mut live = self.live.borrow_mut();
+        live.models.resize_with(generation.upstreams.models.len(), Default::default);
+        let mut read = self.latencies_read.borrow_mut();
+        read.resize(live.models.len(), 0);
+        let sorts = self.ticks.get().is_multiple_of(LATENCY_TICKS);
+        for (index, live) in live.models.iter_mut().enumerate() {
+            let model = &generation.upstreams.models[index];
+            live.available = model.is_up(now);
+            live.in_flight = model.in_flight();
+            if sorts {
+                read[index] = generation.meters.models[index].latency.read(read[index], live);
+            }
+        }
+    }
+
+    /// A number that differs from call to call, to spread over equal choices.
+    pub(crate) fn next_turn(&self) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+
+    /// Serves a connection in a task of its own.
+    fn adopt(self: &Rc<Self>, stream: Stream, listener: usize) {
+        let open = self.shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
+        let full = open > self.shared.generation.load().settings.limits.max_connections;
+        self.connections.set(self.connections.get() + 1);
+        let worker = self.clone();
+        monoio::spawn(async move {
+            let guard = ConnectionGuard(worker.clone());
+            if full {
+                connection::refuse_full(&worker, stream).await;
+            } else if let Err(Panicked) = contain(connection::serve(worker, stream, listener)).await {
+                metrics::counter!("pintle_panics_total").increment(1);
+                tracing::error!("a connection was ended by a defect in this program");
+            }
+            drop(guard);
+        });
+    }
+
+    /// Accepts what already waits in a listener's queue, so that closing it resets nobody.
+    fn accept_queued(self: &Rc<Self>, descriptor: RawFd, index: usize) -> io::Result<()> {
+        socket::set_nonblocking(descriptor, true)?;
+        while let Some(socket) = socket::accept_now(descriptor, !runtime::on_io_uring()) {
+            let socket = monoio::net::TcpStream::from_std(socket)?;
+            self.adopt(Stream::accepted(socket, &self.dog), index);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> &ListenerSettings {
+        &self.shared.startup.listeners[index]
+    }
+
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER))
+    }
+
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_BUFFERS && (BUFFER..=LARGEST_SPARE).contains(&buffer.capacity()) {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    pub(crate) fn gather(&self) -> Gather {
+        self.gathers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn recycle_gather(&self, mut gather: Gather) {
+        gather.release();
+        gather.head.clear();
+        let mut gathers = self.gathers.borrow_mut();
+        if gathers.len() < SPARE_BUFFERS {
+            gathers.push(gather);
+        }
+    }
+}
+
+/// A future panicked; the panic message is on standard error.
+struct Panicked;
+
+/// Confines a panic to the connection that it happened on.
+///
+/// The future is dropped after it: its sockets close, its buffers go, and what it shares with others is
+/// either counters or cells that are only borrowed between two awaits.
+async fn contain<F: Future<Output = ()>>(future: F) -> Result<(), Panicked> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(move |context| {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => std::task::Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+struct ConnectionGuard(Rc<Worker>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.shared.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,200 @@
+//! The I/O layer keeps its promises on both drivers: deadlines end operations, hang-ups end upstream work,
+//! and no descriptor is left behind.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pintle_dataplane::io::listener::Listener;
+use pintle_dataplane::io::runtime::{self, Driver, DriverChoice};
+use pintle_dataplane::io::stream::Wait;
+use pintle_dataplane::io::watchdog::{TICK, Watchdog};
+use pintle_dataplane::io::{Gather, IoError, Stream, socket};
+
+const SOON: Duration = Duration::from_millis(200);
+const LATE: Duration = Duration::from_secs(20);
+
+fn on_both_drivers<F, Fut>(test: F)
+where
+    F: Fn(Rc<Watchdog>) -> Fut,
+    Fut: Future<Output = ()>,
+{
+    for choice in [DriverChoice::IoUring, DriverChoice::Epoll] {
+        let ran = runtime::run(choice, |driver, _| {
+            assert_eq!(driver == Driver::Epoll, choice == DriverChoice::Epoll);
+            let dog = Watchdog::new();
+            let sweeper = dog.clone();
+            monoio::spawn(async move {
+                loop {
+                    monoio::time::sleep(TICK).await;
+                    sweeper.sweep();
+                }
+            });
+            test(dog)
+        });
+        match ran {
+            Ok(()) => println!("ran on {choice:?}"),
+            Err(error) if choice == DriverChoice::IoUring => println!("SKIP io_uring: {error}"),
+            Err(error) => panic!("{choice:?}: {error}"),
+        }
+    }
+}
+
+async fn pair(dog: &Rc<Watchdog>) -> (Stream, TcpStream) {
+    let socket = socket::listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+    let address = socket.local_addr().unwrap();
+    let listener = Listener::adopt(socket).unwrap();
+    let peer = TcpStream::connect(address).unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    (Stream::accepted(accepted, dog), peer)
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn a_silent_peer_meets_the_read_deadline_and_can_still_be_answered() {
+    on_both_drivers(async |dog| {
+        let (mut stream, mut peer) = pair(&dog).await;
+        let start = Instant::now();
+        let (result, buffer) = stream.read(Vec::with_capacity(64), SOON, Wait::More).await;
+        assert!(matches!(result, Err(IoError::TimedOut)), "{result:?}");
+        assert!(start.elapsed() >= SOON - TICK && start.elapsed() < LATE);
+        assert!(buffer.is_empty());
+        let (result, _) = stream.write_all(b"408".to_vec(), SOON).await;
+        // The read deadline marked the stream; what was written still went out.
+        let _ = result;
+        let mut text = [0; 3];
+        peer.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"408");
+    });
+}
+
+#[test]
+fn bytes_are_appended_and_a_close_is_told_from_a_deadline() {
+    on_both_drivers(async |dog| {
+        let (mut stream, mut peer) = pair(&dog).await;
+        peer.write_all(b"abc").unwrap();
+        let mut buffer = Vec::with_capacity(64);
+        buffer.extend_from_slice(b"xy");
+        let (result, buffer) = stream.read(buffer, LATE, Wait::More).await;
+        assert_eq!(result.unwrap(), 3);
+        assert_eq!(buffer, b"xyabc");
+        drop(peer);
+        let (result, _) = stream.read(buffer, LATE, Wait::More).await;
+        assert!(matches!(result, Err(IoError::Closed)), "{result:?}");
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_meets_the_write_deadline() {
+    on_both_drivers(async |dog| {
+        let (mut stream, _peer) = pair(&dog).await;
+        let (result, _) = stream.write_all(vec![7; 64 << 20], SOON).await;
+        assert!(matches!(result, Err(IoError::TimedOut)), "{result:?}");
+    });
+}
+
+#[test]
+fn a_refused_connect_says_so_and_a_lost_one_meets_its_deadline() {
+    on_both_drivers(async |dog| {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let result = Stream::connect(closed, LATE, &dog).await.map(drop);
+        assert!(
+            matches!(&result, Err(IoError::Os(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused),
+            "{result:?}"
+        );
+        // A listener whose queue is full drops SYNs on the floor.
+        let full = socket::listen("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+        let address: SocketAddr = full.local_addr().unwrap();
+        let mut taken = Vec::new();
+        let start = Instant::now();
+        let late = loop {
+            match Stream::connect(address, SOON, &dog).await {
+                Ok(stream) => taken.push(stream),
+                Err(error) => break error,
+            }
+            assert!(taken.len() < 64, "the queue never fills");
+        };
+        assert!(matches!(late, IoError::TimedOut), "{late:?}");
+        assert!(start.elapsed() < LATE);
+    });
+}
+
+#[test]
+fn a_client_that_hangs_up_ends_the_upstream_read() {
+    on_both_drivers(async |dog| {
+        let (client, peer) = pair(&dog).await;
+        let (mut upstream, _backend) = pair(&dog).await;
+        dog.set_half_closed_ms(0);
+        client.slot().couple(upstream.slot());
+        drop(peer);
+        let (result, _) = upstream.read(Vec::with_capacity(64), LATE, Wait::More).await;
+        assert!(matches!(result, Err(IoError::Abandoned)), "{result:?}");
+        client.slot().uncouple();
+    });
+}
+
+#[test]
+fn a_half_closed_client_gets_its_grace() {
+    on_both_drivers(async |dog| {
+        let (client, peer) = pair(&dog).await;
+        let (mut upstream, _backend) = pair(&dog).await;
+        dog.set_half_closed_ms(300);
+        client.slot().couple(upstream.slot());
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        let start = Instant::now();
+        let (result, _) = upstream.read(Vec::with_capacity(64), LATE, Wait::More).await;
+        assert!(matches!(result, Err(IoError::Abandoned)), "{result:?}");
+        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_gather_writes_its_parts_in_order_whatever_their_size() {
+    on_both_drivers(async |dog| {
+        let (mut stream, mut peer) = pair(&dog).await;
+        let body: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
+        let mut expected = b"head".to_vec();
+        expected.extend_from_slice(&body[10..1000]);
+        expected.extend_from_slice(b"\"model\"");
+        expected.extend_from_slice(&body[2000..]);
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).map(|_| got)
+        });
+        let mut gather = Gather::new();
+        gather.head.extend_from_slice(b"head");
+        gather.body = body;
+        gather.lay_out(10..1000, std::sync::Arc::from(&b"\"model\""[..]), 2000..3_000_000);
+        assert_eq!(gather.remaining(), expected.len());
+        let (result, _) = stream.write_gather(gather, LATE).await;
+        result.unwrap();
+        drop(stream);
+        // The close is asynchronous on io_uring: give the driver its turn.
+        while !reader.is_finished() {
+            monoio::time::sleep(TICK).await;
+        }
+        assert!(reader.join().unwrap().unwrap() == expected);
+    });
+}
+
+#[test]
+fn nothing_is_left_open() {
+    on_both_drivers(async |dog| {
+        let before = descriptors();
+        for _ in 0..100 {
+            let (mut stream, peer) = pair(&dog).await;
+            peer.shutdown(std::net::Shutdown::Both).unwrap();
+            let (result, _) = stream.read(Vec::with_capacity(8), LATE, Wait::NextRequest).await;
+            assert!(matches!(result, Err(IoError::Closed)));
+        }
+        let deadline = Instant::now() + LATE;
+        while descriptors() > before && Instant::now() < deadline {
+            monoio::time::sleep(TICK).await;
+        }
+        assert!(descriptors() <= before, "{} descriptors, {before} before", descriptors());
+    });
+}
