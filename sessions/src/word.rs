@@ -56,11 +56,11 @@ impl Word for AtomicU64 {
 
     #[inline]
     fn relax(round: u32) {
-        // A lock is held for about 100 ns; a wait this long means that its holder was preempted.
-        if round % 64 == 63 {
-            std::thread::yield_now();
-        } else {
+        // A lock is held for about 100 ns; a wait longer than this means that its holder was preempted.
+        if round < 64 {
             std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
         }
     }
 }

@@ -16,8 +16,9 @@ pub(crate) const WAYS: usize = 28;
 /// Words of a head: one cache line.
 pub(crate) const HEAD_WORDS: usize = 8;
 const TAGS_PER_WORD: usize = 4;
-/// Rounds after which a writer gives up; each 64th lets another thread run.
-const LOCK_ROUNDS: u32 = 1 << 18;
+/// Rounds after which a writer gives up. All but the first lets other threads run: the holder, preempted
+/// on a crowded machine, gets its turn long before this.
+const LOCK_ROUNDS: u32 = 1 << 22;
 /// The lowest bit of each of a word's four tags.
 const LOW_BITS: u64 = 0x0001_0001_0001_0001;
 
@@ -105,6 +106,11 @@ impl<'a, W: Word> Head<'a, W> {
         let tags = self.check();
         W::acquire();
         (self.words[0].load() >> 32) as u32 == tags
+    }
+
+    /// Whether a process that is gone holds the lock.
+    pub(crate) fn is_abandoned(self, owner: u32) -> bool {
+        ![0, owner].contains(&(self.words[0].load() as u32))
     }
 
     /// Whether a writer of this opening holds the lock.

@@ -358,10 +358,10 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         }
     }
 
-    /// The tags are not what a writer left, and no writer is there to explain it.
+    /// A process died as it wrote here, or the tags are not what a writer left and none is at work.
     fn is_suspect(&self, bucket: usize) -> bool {
         let head = self.head(bucket);
-        !head.is_sound() && !head.is_held_by(self.owner)
+        head.is_abandoned(self.owner) || !head.is_sound() && !head.is_held_by(self.owner)
     }
 
     fn lock(&self, bucket: usize) -> Option<Locked<'a, W>> {
