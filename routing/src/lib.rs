@@ -17,5 +17,7 @@ mod rules;
 pub mod selection;
 pub mod session;
 pub mod signals;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod units;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::ids::{DecisionId, SignalId, Target};
-pub use crate::session::SessionPhase;
 use crate::session::LockKind;
+pub use crate::session::SessionPhase;
 use crate::trace::DecisionTrace;
 
 /// The result of [`Policy::decide`](crate::policy::Policy::decide).

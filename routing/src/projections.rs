@@ -66,7 +66,11 @@ struct Input {
 
 #[derive(Debug, Clone, Copy)]
 enum Source {
-    Binary { id: SignalId, hit: f64, miss: f64 },
+    Binary {
+        id: SignalId,
+        hit: f64,
+        miss: f64,
+    },
     Confidence(SignalId),
     Raw(SignalId),
     Score(usize),
@@ -119,8 +123,13 @@ impl Projections {
         let kb_metrics = compiler.kb_metrics;
         let partitions =
             config.partitions.iter().filter_map(|p| Partition::compile(p, profile, names, errors)).collect();
-        let mut order =
-            Order { scores: &scores, mappings: &mappings, outputs: &outputs, state: HashMap::new(), steps: vec![] };
+        let mut order = Order {
+            scores: &scores,
+            mappings: &mappings,
+            outputs: &outputs,
+            state: HashMap::new(),
+            steps: vec![],
+        };
         let mut cycle = None;
         for at in 0..scores.len() {
             cycle = cycle.or(order.visit(Step::Score(at)).err());
@@ -140,7 +149,12 @@ impl Projections {
     }
 
     /// Signals that a rule tree reaches through projections. `wanted` says whether an output is used.
-    pub(crate) fn note_used(&self, mut wanted: impl FnMut(SignalId) -> bool, defs: &[SignalDef], used: &mut Used) {
+    pub(crate) fn note_used(
+        &self,
+        mut wanted: impl FnMut(SignalId) -> bool,
+        defs: &[SignalDef],
+        used: &mut Used,
+    ) {
         let mut pending: Vec<usize> = Vec::new();
         for mapping in &self.mappings {
             if mapping.outputs.iter().any(|output| wanted(output.id)) {

@@ -49,7 +49,11 @@ pub(crate) struct TooDeep;
 
 impl Rule {
     /// Compiles a tree and notes which families it refers to.
-    pub(crate) fn compile(node: &RuleNode, names: &mut SignalNames, used: &mut Used) -> Result<Self, TooDeep> {
+    pub(crate) fn compile(
+        node: &RuleNode,
+        names: &mut SignalNames,
+        used: &mut Used,
+    ) -> Result<Self, TooDeep> {
         Self::compile_at(node, names, used, 0)
     }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::Evidence;
 use crate::facts::{
-    Dialect, Facts, Identity, MessageCounts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource, Texts,
-    ToolFacts,
+    Dialect, Facts, Identity, MessageCounts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource,
+    Texts, ToolFacts,
 };
 use crate::units::{Tokens, UnixMillis};
 
@@ -129,7 +129,9 @@ impl RecordedFacts {
             messages: facts.messages,
             tools: facts.tools,
             provider_state: facts.provider_state.as_ref().map(|state| match state {
-                ProviderState::PreviousResponse(id) => RecordedProviderState::PreviousResponse(id.to_string()),
+                ProviderState::PreviousResponse(id) => {
+                    RecordedProviderState::PreviousResponse(id.to_string())
+                }
                 ProviderState::Conversation(id) => RecordedProviderState::Conversation(id.to_string()),
             }),
             has_image: facts.has_image,
@@ -161,11 +163,14 @@ impl RecordedFacts {
             session: self.session.as_ref().and_then(|(key, source)| {
                 Some(SessionIdentity { key: u128::from_str_radix(key, 16).ok()?, source: *source })
             }),
-            identity: private.map_or_else(Identity::default, |p| Identity { user: &p.user, groups: &p.groups }),
+            identity: private
+                .map_or_else(Identity::default, |p| Identity { user: &p.user, groups: &p.groups }),
             messages: self.messages,
             tools: self.tools,
             provider_state: self.provider_state.as_ref().map(|state| match state {
-                RecordedProviderState::PreviousResponse(id) => ProviderState::PreviousResponse(Cow::Borrowed(id)),
+                RecordedProviderState::PreviousResponse(id) => {
+                    ProviderState::PreviousResponse(Cow::Borrowed(id))
+                }
                 RecordedProviderState::Conversation(id) => ProviderState::Conversation(Cow::Borrowed(id)),
             }),
             has_image: self.has_image,

@@ -51,8 +51,11 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
                 continue;
             }
         };
-        let candidates: Vec<Candidate> =
-            decision.model_refs.iter().filter_map(|r| candidate(r, decision, &targets, &mut errors)).collect();
+        let candidates: Vec<Candidate> = decision
+            .model_refs
+            .iter()
+            .filter_map(|r| candidate(r, decision, &targets, &mut errors))
+            .collect();
         let mut category = None;
         rules.leaves(&mut |id| {
             let def = &names.defs[id.index()];
@@ -60,14 +63,8 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
                 category = Some(def.name.clone());
             }
         });
-        let selection = crate::selection::compile(
-            decision,
-            category.as_deref(),
-            &candidates,
-            &models,
-            config,
-            profile,
-        );
+        let selection =
+            crate::selection::compile(decision, category.as_deref(), &candidates, &models, config, profile);
         if let Some(note) = &selection.note {
             let at = format!("routing.decisions[{:?}].algorithm", decision.name);
             notes.push(CompileError { at, what: note.clone() });

@@ -69,7 +69,11 @@ impl Policy {
         }
     }
 
-    fn decision_records(&self, outcome: &Outcome, table: &[crate::evidence::Evidence]) -> Vec<DecisionRecord> {
+    fn decision_records(
+        &self,
+        outcome: &Outcome,
+        table: &[crate::evidence::Evidence],
+    ) -> Vec<DecisionRecord> {
         let results = &outcome.trace.decisions;
         let mut order: SmallVec<[usize; 16]> = (0..results.len()).collect();
         let tiered = order.iter().any(|at| results[*at].truth.is_true() && self.decisions[*at].tier > 0);
@@ -191,8 +195,10 @@ impl Policy {
 
     /// The inputs of a decision, owned. Texts and identity only with `keep_private`.
     pub fn recorded(&self, inputs: &Inputs<'_>, outcome: &Outcome, keep_private: bool) -> Recorded {
-        let evidence = self.defs.iter().zip(&outcome.trace.base).map(|(def, found)| (def.key.clone(), *found));
-        let live = self.models.iter().zip(&inputs.live.models).filter(|(_, live)| **live != ModelLive::default());
+        let evidence =
+            self.defs.iter().zip(&outcome.trace.base).map(|(def, found)| (def.key.clone(), *found));
+        let live =
+            self.models.iter().zip(&inputs.live.models).filter(|(_, live)| **live != ModelLive::default());
         Recorded {
             facts: RecordedFacts::of(inputs.facts, keep_private),
             evidence: evidence.collect(),

@@ -9,8 +9,9 @@ use crate::outcome::{Hold, SessionAction, Switch};
 use crate::selection::{Choice as BaseChoice, Scores};
 use crate::session::compat::lookup::{Entry, EntrySource, LookupKey};
 use crate::session::{
-    self, Candidate as SessionCandidate, Choice, LockKind, LookupTable, MissingCause, OnMissingModel, ProviderStateRef,
-    ResetKind, SaarConfig, SessionInput, SessionParams, SessionPhase, SessionProfile, SessionTrace, lock,
+    self, Candidate as SessionCandidate, Choice, LockKind, LookupTable, MissingCause, OnMissingModel,
+    ProviderStateRef, ResetKind, SaarConfig, SessionInput, SessionParams, SessionPhase, SessionProfile,
+    SessionTrace, lock,
 };
 use crate::signals::estimate_tokens;
 use crate::trace::{CandidateScore, ScoreReason};
@@ -80,10 +81,22 @@ fn overlay(saar: &mut SaarConfig, block: &SessionAwareSelection) {
         ($($field:ident),*) => { $(if let Some(value) = block.$field { saar.$field = value; })* };
     }
     set!(
-        idle_timeout_seconds, min_turns_before_switch, switch_margin, stay_bias, tool_loop_hard_lock,
-        context_portability_hard_lock, decision_drift_reset, tool_loop_stay_bias, prefix_cache_weight,
-        handoff_penalty_weight, default_handoff_penalty, quality_gap_multiplier, max_cache_cost_multiplier,
-        switch_history_weight, remaining_turn_prior_weight, remaining_turn_prior_horizon,
+        idle_timeout_seconds,
+        min_turns_before_switch,
+        switch_margin,
+        stay_bias,
+        tool_loop_hard_lock,
+        context_portability_hard_lock,
+        decision_drift_reset,
+        tool_loop_stay_bias,
+        prefix_cache_weight,
+        handoff_penalty_weight,
+        default_handoff_penalty,
+        quality_gap_multiplier,
+        max_cache_cost_multiplier,
+        switch_history_weight,
+        remaining_turn_prior_weight,
+        remaining_turn_prior_horizon,
         min_remaining_turn_prior_samples
     );
 }
@@ -158,7 +171,11 @@ impl Policy {
         // A lock holds across decisions: its model need not be a candidate of the one that matched.
         if let Some(target) = held.and_then(|(_, model)| self.target(model)) {
             if !proposal.scores.iter().any(|score| score.target == target) {
-                proposal.scores.push(CandidateScore { target, score: 0.0, reason: ScoreReason::HeldBySession });
+                proposal.scores.push(CandidateScore {
+                    target,
+                    score: 0.0,
+                    reason: ScoreReason::HeldBySession,
+                });
             }
         }
         match proposal.params {
@@ -232,7 +249,9 @@ impl Policy {
                     session::SessionAction::Held => {
                         SessionAction::Held(verdict.hard_lock.map_or(Hold::Economics, Hold::from))
                     }
-                    session::SessionAction::Stayed if Some(at) == proposal.choice.index => SessionAction::Stayed,
+                    session::SessionAction::Stayed if Some(at) == proposal.choice.index => {
+                        SessionAction::Stayed
+                    }
                     session::SessionAction::Stayed => SessionAction::Held(Hold::Economics),
                     session::SessionAction::Switched => SessionAction::Switched(match verdict.reset {
                         _ if !current_usable(&verdict.trace, &candidates) => Switch::Unavailable,
@@ -302,9 +321,10 @@ impl Policy {
             0 => Tokens(0),
             bytes => Tokens(estimate_tokens(bytes, bytes_per_token).get().min(proposal.tokens.get())),
         };
-        let usual = inputs.session.filter(|s| s.turns > 0).map_or(FIRST_COMPLETION, |s| {
-            s.completion_tokens.get() / u64::from(s.turns)
-        });
+        let usual = inputs
+            .session
+            .filter(|s| s.turns > 0)
+            .map_or(FIRST_COMPLETION, |s| s.completion_tokens.get() / u64::from(s.turns));
         let bound = facts.max_completion.map_or(u64::MAX, |tokens| tokens.get());
         SessionInput {
             snapshot: inputs.session.copied(),

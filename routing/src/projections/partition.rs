@@ -38,8 +38,11 @@ impl Partition {
         };
         let members: Vec<SignalId> = config.members.iter().map(|member| names.intern(kind, member)).collect();
         let default = names.intern(kind, &config.default);
-        let softmax = (config.semantics == "softmax_exclusive")
-            .then_some(if config.temperature > 0.0 { config.temperature } else { 1.0 });
+        let softmax = (config.semantics == "softmax_exclusive").then_some(if config.temperature > 0.0 {
+            config.temperature
+        } else {
+            1.0
+        });
         // One member excludes nobody.
         (members.len() >= 2).then_some(Self { name: config.name.clone(), softmax, members, default })
     }

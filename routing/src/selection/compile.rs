@@ -54,7 +54,8 @@ pub(crate) fn compile(
         let (selector, note) = parts.selector(&kind);
         return Compiled { selector, session_aware: false, note };
     }
-    let own = algorithm.session_aware.as_ref().map(|block| block.base_method.trim()).filter(|m| !m.is_empty());
+    let own =
+        algorithm.session_aware.as_ref().map(|block| block.base_method.trim()).filter(|m| !m.is_empty());
     let global = parts.global.session_aware.base_method.trim();
     let base = match own.unwrap_or(global).to_ascii_lowercase().as_str() {
         "" | "session_aware" => "hybrid".to_owned(),
@@ -112,13 +113,17 @@ impl Parts<'_> {
             "automix" => Selector::Automix(self.automix()),
             "hybrid" => Selector::Hybrid(self.hybrid()),
             "confidence" | "ratings" | "remom" => {
-                let note = format!("{kind} asks several models per request, which this version does not: \
-                                    candidates are scored as by static");
+                let note = format!(
+                    "{kind} asks several models per request, which this version does not: \
+                                    candidates are scored as by static"
+                );
                 return (self.statically(), Some(note));
             }
             "router_dc" | "knn" | "kmeans" | "svm" | "mlp" | "rl_driven" | "gmtrouter" => {
-                let note = format!("{kind} needs learned parameters, which this version does not read: \
-                                    candidates are scored as by static");
+                let note = format!(
+                    "{kind} needs learned parameters, which this version does not read: \
+                                    candidates are scored as by static"
+                );
                 return (self.statically(), Some(note));
             }
             other => {

@@ -25,8 +25,7 @@ pub(crate) struct Elo {
 /// Win probabilities of players with these ratings against each other.
 pub(crate) fn win_rates(ratings: &[f64]) -> SmallVec<[f64; 8]> {
     let strongest = ratings.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let strengths: SmallVec<[f64; 8]> =
-        ratings.iter().map(|r| 10f64.powf((r - strongest) / 400.0)).collect();
+    let strengths: SmallVec<[f64; 8]> = ratings.iter().map(|r| 10f64.powf((r - strongest) / 400.0)).collect();
     let sum: f64 = strengths.iter().sum();
     strengths.iter().map(|strength| strength / sum).collect()
 }

@@ -52,7 +52,9 @@ impl Hybrid {
                 };
                 blend += weight / total * scaled;
             }
-            if let (Some(price), Some((min, max)), true) = (price(context, *at), prices, self.cost_boost > 0.0) {
+            if let (Some(price), Some((min, max)), true) =
+                (price(context, *at), prices, self.cost_boost > 0.0)
+            {
                 blend *= 1.0 + (1.0 - min_max(price, min, max)) * self.cost_boost;
             }
             greatest = greatest.max(blend);

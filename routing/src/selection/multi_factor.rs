@@ -138,7 +138,8 @@ impl MultiFactor {
         }
         let index = best(scores);
         let top = index.map_or(0.0, |at| scores[at].score);
-        let second = kept.iter().filter(|at| Some(**at) != index).map(|at| scores[*at].score).reduce(f64::max);
+        let second =
+            kept.iter().filter(|at| Some(**at) != index).map(|at| scores[*at].score).reduce(f64::max);
         let confidence = match second {
             None => 1.0,
             Some(second) if top > 0.0 => ((top - second) / top + 0.5).min(1.0),

@@ -64,7 +64,13 @@ pub(crate) struct ScannerBuilder {
 
 impl ScannerBuilder {
     /// Adds a literal. `placed` keeps the places of its occurrences, not only their number.
-    pub(crate) fn add(&mut self, text: &str, case_sensitive: bool, boundary: Boundary, placed: bool) -> Literal {
+    pub(crate) fn add(
+        &mut self,
+        text: &str,
+        case_sensitive: bool,
+        boundary: Boundary,
+        placed: bool,
+    ) -> Literal {
         let key = if case_sensitive { text.to_owned() } else { fold_into_lower(text) };
         let patterns = if case_sensitive { &mut self.exact } else { &mut self.folded };
         let same = patterns.entry(key).or_default();
@@ -95,7 +101,10 @@ struct Automaton {
 }
 
 impl Automaton {
-    fn build(texts: HashMap<String, Vec<Pattern>>, ignore_ascii_case: bool) -> Result<Option<Self>, BuildError> {
+    fn build(
+        texts: HashMap<String, Vec<Pattern>>,
+        ignore_ascii_case: bool,
+    ) -> Result<Option<Self>, BuildError> {
         let mut texts: Vec<_> = texts.into_iter().filter(|(text, _)| !text.is_empty()).collect();
         if texts.is_empty() {
             return Ok(None);

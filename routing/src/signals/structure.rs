@@ -143,9 +143,8 @@ fn compile(rule: &StructureRule, c: &mut Compiler<'_>) -> Option<Rule> {
                 .sequences
                 .iter()
                 .map(|markers| {
-                    let add = |m: &String| {
-                        c.scanner.add(m, source.case_sensitive, Boundary::of_keyword(m), true)
-                    };
+                    let add =
+                        |m: &String| c.scanner.add(m, source.case_sensitive, Boundary::of_keyword(m), true);
                     markers.iter().map(add).collect()
                 })
                 .collect(),

@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn brackets_keep_their_meaning() {
-        for (pattern, hit) in [(r"[[]", "["), (r"[]a]", "]"), (r"[^]]", "x"), (r"[\d.]+", "1.2"), ("[&&]", "&")] {
+        for (pattern, hit) in
+            [(r"[[]", "["), (r"[]a]", "]"), (r"[^]]", "x"), (r"[\d.]+", "1.2"), ("[&&]", "&")]
+        {
             assert!(regex::Regex::new(&with_ascii_classes(pattern)).unwrap().is_match(hit), "{pattern}");
         }
         assert!(regex::Regex::new(&with_ascii_classes(r"[[:alpha:]\d]")).unwrap().is_match("7"));

@@ -1,0 +1,153 @@
+//! What a decision costs: allocations are counted and bounded, time is printed (`--release --nocapture`).
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Instant;
+
+use pintle_config::Profile;
+use pintle_routing::facts::{
+    Dialect, Facts, Identity, MessageCounts, SessionIdentity, SessionSource, Texts, ToolFacts,
+};
+use pintle_routing::live::LiveSignals;
+use pintle_routing::policy::Policy;
+use pintle_routing::units::UnixMillis;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system allocator unchanged; the counter is a plain thread-local cell
+// without a destructor, which may be used at any time.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait demands of the caller.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    // SAFETY: as the trait demands of the caller.
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `alloc`, which is the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const HEAD: &str = "
+version: v0.3
+listeners: [{name: l, address: 127.0.0.1, port: 8899}]
+providers:
+  defaults: {default_model: small}
+  models:
+    - {name: small, backend_refs: [{endpoint: 127.0.0.1:1}], pricing: {prompt_per_1m: 0.1, completion_per_1m: 0.2}}
+    - {name: large, backend_refs: [{endpoint: 127.0.0.1:2}], pricing: {prompt_per_1m: 1, completion_per_1m: 2}}
+routing:
+  modelCards: [{name: small, quality_score: 0.5}, {name: large, quality_score: 0.8}]
+";
+
+/// Decisions with as many conditions each, over conversation and context signals.
+fn policy(decisions: usize, conditions: usize) -> Policy {
+    let mut yaml = HEAD.to_owned();
+    yaml.push_str("  signals:\n    conversation:\n");
+    for n in 0..conditions {
+        let _ = writeln!(
+            yaml,
+            "      - {{name: c{n}, feature: {{type: count, source: {{type: message}}}}, predicate: {{gte: {n}}}}}"
+        );
+    }
+    yaml.push_str("  decisions:\n");
+    for d in 0..decisions {
+        let _ = write!(
+            yaml,
+            "    - {{name: d{d}, priority: {d}, modelRefs: [{{model: small}}, {{model: large}}], rules: {{operator: AND, conditions: ["
+        );
+        for n in 0..conditions {
+            let _ = write!(yaml, "{{type: conversation, name: c{n}}}, ");
+        }
+        yaml.push_str("]}}\n");
+    }
+    compile(&yaml)
+}
+
+fn compile(yaml: &str) -> Policy {
+    let loaded = pintle_config::load(yaml.as_bytes(), "cost.yaml", Profile::Pintle);
+    let config = loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.report));
+    Policy::compile(&config, Profile::Pintle).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+fn facts(text: &str) -> Facts<'_> {
+    Facts {
+        dialect: Dialect::OpenAiChat,
+        requested_model: Cow::Borrowed("auto"),
+        stream: false,
+        session: Some(SessionIdentity { key: 1, source: SessionSource::XSessionId }),
+        identity: Identity::default(),
+        messages: MessageCounts { user: 9, ..MessageCounts::default() },
+        tools: ToolFacts::default(),
+        provider_state: None,
+        has_image: false,
+        texts: Texts { current_user: Cow::Borrowed(text), ..Texts::default() },
+        envelope_bytes: text.len() as u64,
+        compat_context_bytes: text.len() as u64,
+        history_bytes: 0,
+        max_completion: None,
+    }
+}
+
+/// Allocations of one decision and the median nanoseconds of many.
+fn measure(policy: &Policy, text: &str) -> (usize, u128) {
+    let request = facts(text);
+    let live = LiveSignals::default();
+    let decide = || policy.decide(black_box(&request), None, UnixMillis(1), &live);
+    black_box(decide());
+    let before = ALLOCATIONS.with(Cell::get);
+    black_box(decide());
+    let allocations = ALLOCATIONS.with(Cell::get) - before;
+    let batch = if text.len() > 10_000 { 5 } else { 500 };
+    let mut times: Vec<u128> = (0..41)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..batch {
+                black_box(decide());
+            }
+            start.elapsed().as_nanos() / batch
+        })
+        .collect();
+    times.sort_unstable();
+    (allocations, times[times.len() / 2])
+}
+
+#[test]
+fn a_decision_on_cheap_signals_allocates_nothing() {
+    let (allocations, nanos) = measure(&policy(10, 3), "");
+    println!("10 decisions x 3 conditions: {nanos} ns, {allocations} allocations");
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_hundred_decisions_allocate_for_their_trace_only() {
+    let (allocations, nanos) = measure(&policy(100, 5), "");
+    println!("100 decisions x 5 conditions: {nanos} ns, {allocations} allocations");
+    assert!(allocations <= 8, "{allocations}");
+}
+
+#[test]
+fn scanning_text_allocates_the_same_whatever_its_length() {
+    let yaml = include_str!("../../config/examples/agentic.yaml");
+    let policy = compile(yaml);
+    let sentence = "Please look at the scheduler, it seems that a task is never woken up again. ";
+    let (short, nanos) = measure(&policy, &sentence.repeat(14)[..1000]);
+    println!("agentic.yaml on 1 kB: {nanos} ns, {short} allocations");
+    let (long, nanos) = measure(&policy, &sentence.repeat(1400)[..100_000]);
+    println!("agentic.yaml on 100 kB: {nanos} ns, {long} allocations");
+    assert_eq!(short, long);
+    assert!(short <= 12, "{short}");
+}
