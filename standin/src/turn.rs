@@ -94,7 +94,8 @@ impl Turn {
         };
         let tools: Vec<Tool> = root["tools"].as_array().into_iter().flatten().filter_map(tool).collect();
         let system = if dialect == Dialect::Messages { &root["system"] } else { &root["instructions"] };
-        let preamble = format!("{}{}", root["tools"], system);
+        let preamble: String =
+            [&root["tools"], system].iter().filter(|v| !v.is_null()).map(|v| v.to_string()).collect();
         Ok(Self {
             model,
             stream,
