@@ -264,10 +264,12 @@ impl Checker<'_> {
 /// The known name that needs the fewest edits, within a bound; the first in alphabet among equals.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>, bound: usize) -> Option<&'a str> {
     const LONGEST: usize = 64;
+    const MOST: usize = 256;
     if word.len() > LONGEST {
         return None;
     }
     known
+        .take(MOST)
         .filter(|name| name.len() <= LONGEST && name.len().abs_diff(word.len()) <= bound)
         .map(|name| (strsim::levenshtein(word, name), name))
         .filter(|(distance, name)| *distance <= bound && *distance < name.len())

@@ -35,7 +35,7 @@ macro_rules! codes {
 codes! {
     LIMIT = "PCF001",
         "The document is too large",
-        "Memory and time spent on a document are bounded: 16 MiB, 100 levels, 500 000 values with every alias counted as a copy, 64 MiB of text.",
+        "Memory and time spent on a document are bounded: 16 MiB, 100 levels, 200 000 values with every alias counted as a copy, 64 MiB of text.",
         "Split the document, or write repeated values out once and refer to them by name instead of by alias.";
     NOT_UTF8 = "PCF002",
         "The file is not UTF-8",

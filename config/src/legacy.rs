@@ -8,8 +8,8 @@ use crate::report::Severity;
 
 const CANONICAL: &[&str] = &["version", "listeners", "providers", "routing", "global"];
 
-/// Reports every removed key. True when there was one.
-pub(crate) fn report_removed(root: &Node, findings: &mut Findings) -> bool {
+/// Reports every removed key.
+pub(crate) fn report_removed(root: &Node, findings: &mut Findings) {
     let mut found = Vec::new();
     {
         let mut look = |parent: Option<&Node>, path: &str, keys: &[(&str, &'static str)]| {
@@ -102,7 +102,6 @@ pub(crate) fn report_removed(root: &Node, findings: &mut Findings) -> bool {
     findings.retain(|finding| {
         finding.code != codes::UNKNOWN_KEY || !found.iter().any(|(path, ..)| *path == finding.path)
     });
-    !found.is_empty()
 }
 
 /// Reports a document that is no canonical v0.3 configuration. True when it is one.

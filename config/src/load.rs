@@ -81,8 +81,8 @@ fn read(bytes: &[u8], source_name: &str, profile: Profile, findings: &mut Findin
         return None;
     }
     Checker { findings, in_global: false, extension: false }.check(&root, Config::shape(), &Path::Root);
-    let removed = legacy::report_removed(&root, findings);
-    if !legacy::is_canonical(&root, findings) || removed {
+    legacy::report_removed(&root, findings);
+    if !legacy::is_canonical(&root, findings) {
         return None;
     }
     normalise_global(&mut root);
@@ -145,8 +145,9 @@ pub(crate) fn locate(root: &Node, path: &str) -> Place {
         let (key, indexes) = step.split_once('[').map_or((step, ""), |(key, rest)| (key, rest));
         let Some(entry) = node.entry(key) else { return place };
         node = &entry.value;
-        place = match node.kind {
-            Kind::Scalar { .. } => Place::from(node),
+        // A list, a mapping or nothing at all is best shown by its key.
+        place = match &node.kind {
+            Kind::Scalar { text, .. } if !text.is_empty() => Place::from(node),
             _ => Place::from(&entry.key),
         };
         for index in indexes.split(['[', ']']).filter(|index| !index.is_empty()) {

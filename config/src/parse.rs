@@ -16,8 +16,9 @@ use crate::report::Severity;
 pub const MAX_BYTES: usize = 16 << 20;
 /// Nested collections.
 pub const MAX_DEPTH: usize = 100;
+const TOO_DEEP: &str = "nested deeper than 100 levels";
 /// Nodes, with every alias counted as often as it is used.
-pub const MAX_NODES: usize = 500_000;
+pub const MAX_NODES: usize = 200_000;
 /// Bytes of text in those nodes.
 pub const MAX_TEXT: usize = 64 << 20;
 /// Anchors that a document may define.
@@ -36,6 +37,10 @@ pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
                 let mark = error.marker();
                 let mut place = Place { line: mark.line() as u32, column: mark.col() as u32 + 1 };
                 let info = error.info();
+                if info.contains("recursion limit") {
+                    findings.push(Severity::Error, codes::LIMIT, "", place, TOO_DEEP);
+                    return None;
+                }
                 let tab = tab_indent(text, place.line);
                 if let Some(column) = tab {
                     place.column = column;
@@ -219,13 +224,7 @@ impl Builder {
 
     fn open(&mut self, place: Place, findings: &mut Findings) -> Result<(), Stop> {
         if self.stack.len() >= MAX_DEPTH {
-            findings.push(
-                Severity::Error,
-                codes::LIMIT,
-                "",
-                place,
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            );
+            findings.push(Severity::Error, codes::LIMIT, "", place, TOO_DEEP);
             return Err(Stop);
         }
         self.charge(1, 0, place, findings)

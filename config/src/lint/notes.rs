@@ -21,7 +21,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
             "jailbreak",
             "pii",
             "kb",
-            "events",
         ],
     ),
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),

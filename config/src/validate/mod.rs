@@ -8,6 +8,8 @@ mod plugins;
 mod projections;
 mod signals;
 
+use std::collections::BTreeSet;
+
 use crate::contract::{Config, Domain, RuleNode};
 use crate::findings::{Findings, Pushed};
 use crate::load::{Profile, locate};
@@ -116,15 +118,14 @@ pub(crate) fn generate_domains(config: &mut Config) -> Vec<String> {
     if !config.routing.signals.domains.is_empty() {
         return Vec::new();
     }
-    let mut names: Vec<String> = Vec::new();
+    let mut names = BTreeSet::new();
     for decision in &config.routing.decisions {
         each_leaf(&decision.rules, "rules", &mut |leaf, _| {
-            if leaf_type(leaf) == "domain" && !leaf.name.is_empty() && !names.contains(&leaf.name) {
-                names.push(leaf.name.clone());
+            if leaf_type(leaf) == "domain" && !leaf.name.is_empty() {
+                names.insert(leaf.name.clone());
             }
         });
     }
-    names.sort();
     config.routing.signals.domains = names
         .iter()
         .map(|name| Domain {
@@ -134,7 +135,7 @@ pub(crate) fn generate_domains(config: &mut Config) -> Vec<String> {
             model_scores: Vec::new(),
         })
         .collect();
-    names
+    names.into_iter().collect()
 }
 
 /// Visits every leaf of a rule tree with its path below the tree's root.
