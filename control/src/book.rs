@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use pintle_sessions::{NameId, Record, Store};
+use pintle_sessions::{NameId, Record, Store, TableStats};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::exposition::names;
 
 /// Most sessions that one listing returns.
 pub const MAX_SESSIONS_LISTED: usize = 1000;
@@ -64,6 +66,8 @@ pub trait SessionBook: Send + Sync {
     fn unpin(&self, key: u128) -> bool;
     /// Capacity, sessions held, and whatever else describes the memory.
     fn describe(&self, now_ms: u64) -> Value;
+    /// Brings the metrics of the memory up to date. Called every few seconds; quick.
+    fn publish(&self);
 }
 
 impl SessionBook for Store {
@@ -97,6 +101,33 @@ impl SessionBook for Store {
 
     fn describe(&self, now_ms: u64) -> Value {
         json!({ "stats": self.stats(), "census": self.census(now_ms) })
+    }
+
+    fn publish(&self) {
+        let stats = self.stats();
+        publish_table("sessions", &stats.sessions);
+        publish_table("responses", &stats.pins);
+    }
+}
+
+fn publish_table(table: &'static str, stats: &TableStats) {
+    let slots = |state: &'static str, slots: u64| {
+        metrics::gauge!(names::SESSION_SLOTS, "table" => table, "state" => state).set(slots as f64);
+    };
+    slots("occupied", stats.occupied);
+    slots("free", stats.slots.saturating_sub(stats.occupied));
+    metrics::gauge!(names::SESSION_CAPACITY, "table" => table).set(stats.capacity as f64);
+    let events = [
+        ("evicted", stats.evicted),
+        ("expired", stats.expired),
+        ("full", stats.full),
+        ("corrupt", stats.corrupt),
+        ("stale", stats.stale),
+        ("recovered", stats.recovered),
+        ("busy", stats.busy),
+    ];
+    for (event, count) in events {
+        metrics::counter!(names::SESSION_EVENTS, "table" => table, "event" => event).absolute(count);
     }
 }
 
@@ -164,6 +195,24 @@ mod tests {
         assert!(store.list(5, Some("no-such"), NOW).is_empty());
         let past_all_locks = NOW + store.ttl_ms() + 60_001;
         assert!(store.list(100, None, past_all_locks).is_empty(), "expired sessions are not shown");
+    }
+
+    #[test]
+    fn its_metrics_say_how_full_it_is() {
+        let dir = tempfile::TempDir::new().expect("temporary directory");
+        let store = store(&dir);
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || store.publish());
+        let text = handle.render();
+        for line in [
+            r#"pintle_session_slots{table="sessions",state="occupied"} 10"#,
+            r#"pintle_session_slots{table="responses",state="occupied"} 0"#,
+            r#"pintle_session_capacity{table="sessions"} 100"#,
+            r#"pintle_session_events_total{table="sessions",event="evicted"} 0"#,
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,13 @@ pub mod names {
     pub const RELOADS: &str = "pintle_reloads_total";
     /// Gauge: when the running configuration was last applied, in seconds since the Unix epoch.
     pub const LAST_RELOAD: &str = "pintle_last_reload_timestamp_seconds";
+    /// Gauge, labels `table` (`sessions`, `responses`), `state` (`occupied`, `free`): slots of session memory.
+    pub const SESSION_SLOTS: &str = "pintle_session_slots";
+    /// Gauge, label `table`: records that session memory was asked to hold.
+    pub const SESSION_CAPACITY: &str = "pintle_session_capacity";
+    /// Counter, labels `table`, `event`: what happened to records of session memory, other than being
+    /// written.
+    pub const SESSION_EVENTS: &str = "pintle_session_events_total";
     /// Gauge, label `version`: 1.
     pub const BUILD_INFO: &str = "pintle_build_info";
     /// Gauge: when the process started, in seconds since the Unix epoch.
@@ -129,6 +136,9 @@ fn describe() {
     gauge!(names::JOURNAL_DISK_BYTES, Unit::Bytes, "Bytes in all journal segments");
     gauge!(names::JOURNAL_SEGMENTS, "Journal segment files");
     gauge!(names::JOURNAL_QUEUED, "Flow documents waiting to be written");
+    gauge!(names::SESSION_SLOTS, "Slots of session memory, by table and state");
+    gauge!(names::SESSION_CAPACITY, "Records that session memory was asked to hold");
+    counter!(names::SESSION_EVENTS, "What happened to records of session memory");
     counter!(names::RELOADS, "Reloads of the configuration, by result");
     gauge!(names::LAST_RELOAD, "When the running configuration was applied");
     gauge!(names::BUILD_INFO, "Always 1; the version is a label");

@@ -18,7 +18,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// A JSON object on request, from any thread, quickly and without blocking.
 pub type Report = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// Work that is done on the control thread every so often; it must not block.
+/// Work that is done every so often, on a helper thread: it may wait for names or files. It is not called
+/// again before it returned.
 pub type Periodic = (Duration, Box<dyn FnMut() + Send>);
 
 /// The rest of the process as the control thread sees it.

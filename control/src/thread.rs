@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle as TaskHandle, LocalSet, spawn_local};
 use tokio::time::MissedTickBehavior;
 
 use crate::admin::{self, Admin, AdminBindError, AdminOptions, BoundAdmin};
+use crate::book::SessionBook;
 use crate::clock::unix_millis;
 use crate::exposition::{Exposition, ExpositionError, UPKEEP_EVERY, names};
 use crate::hooks::{Check, ControlHooks, Drained, Periodic, Report};
@@ -282,7 +283,7 @@ async fn supervise(parts: Parts, backend: Backend) {
         status: Arc::clone(&hooks.status),
         config: hooks.config,
         reloader: Arc::clone(&reloader),
-        sessions: hooks.sessions,
+        sessions: hooks.sessions.clone(),
         journal: journal.clone(),
         journal_dir: options.journal.dir.clone(),
         backend,
@@ -292,7 +293,7 @@ async fn supervise(parts: Parts, backend: Backend) {
     let writer = Writer::new(journal.shared(), appender, options.journal.segment_bytes, unix_millis);
     let writer = spawn_local(writer.run(journal_orders));
     let admin = spawn_local(admin.serve(shared));
-    spawn_local(upkeep(exposition, journal.clone()));
+    spawn_local(upkeep(exposition, journal.clone(), hooks.sessions));
     spawn_local(watchdog(hooks.alive, Arc::clone(&lifecycle)));
     for periodic in hooks.periodic {
         spawn_local(every(periodic));
@@ -413,10 +414,13 @@ async fn close_journal(journal: &JournalHandle, writer: TaskHandle<()>) {
     }
 }
 
-async fn upkeep(exposition: Exposition, journal: JournalHandle) {
+async fn upkeep(exposition: Exposition, journal: JournalHandle, sessions: Option<Arc<dyn SessionBook>>) {
     let mut ticks = tokio::time::interval(UPKEEP_EVERY);
     loop {
         ticks.tick().await;
+        if let Some(book) = &sessions {
+            book.publish();
+        }
         metrics::gauge!(names::JOURNAL_QUEUED).set(journal.queued() as f64);
         exposition.upkeep();
     }
@@ -438,12 +442,23 @@ async fn watchdog(alive: Check, lifecycle: Arc<Lifecycle>) {
     }
 }
 
+/// Calls the work on a helper thread, so that it may wait for names or files, and never twice at once.
 async fn every((period, mut work): Periodic) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        work();
+        let done = tokio::task::spawn_blocking(move || {
+            work();
+            work
+        });
+        work = match done.await {
+            Ok(work) => work,
+            Err(error) => {
+                tracing::error!(%error, "periodic work failed and is given up");
+                return;
+            }
+        };
     }
 }
 

@@ -47,6 +47,8 @@ impl SessionBook for World {
         key == KEY && !self.unpinned.swap(true, Ordering::SeqCst)
     }
 
+    fn publish(&self) {}
+
     fn describe(&self, _now_ms: u64) -> Value {
         json!({ "capacity": 16, "held": 1 })
     }
