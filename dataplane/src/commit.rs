@@ -20,9 +20,6 @@ use crate::observe::Seen;
 use crate::shared::{Generation, now};
 use crate::turn::Plan;
 
-/// Tool calls of one answer that are pinned; an answer with more keeps the session lock only.
-pub(crate) const MAX_PINNED_CALLS: usize = 64;
-
 /// The turn's trace in session memory.
 pub(crate) struct Commit<'a> {
     pub(crate) store: &'a Store,
@@ -59,7 +56,16 @@ impl Commit<'_> {
             committed = Some(Committed { sequence, base });
             Some(self.record(&base, names, seen, now, sequence))
         }, now);
-        for call in &seen.tool_call_ids {
+        self.pin_calls(session, names, seen, now);
+        if !outcome.is_remembered() {
+            self.generation.meters.not_stored.increment(1);
+            return None;
+        }
+        committed
+    }
+
+    fn pin_calls(&self, session: SessionIdentity, names: (NameId, NameId, NameId), seen: &Seen, now: u64) {
+        for call in seen.tool_call_ids() {
             let pin = Pin {
                 session: session.key.into(),
                 created_ms: now,
@@ -69,11 +75,6 @@ impl Commit<'_> {
             };
             self.store.pin_response(tool_call_key(self.store, session, call.as_bytes()), &pin, now);
         }
-        if !outcome.is_remembered() {
-            self.generation.meters.not_stored.increment(1);
-            return None;
-        }
-        committed
     }
 
     /// Adds what came after [`Commit::store`], unless another turn has been stored since.
@@ -81,6 +82,7 @@ impl Commit<'_> {
         let Some(session) = self.plan.session else { return };
         let names = self.names();
         let now = now().get();
+        self.pin_calls(session, names, seen, now);
         self.store.commit(session.key, |stored| match stored {
             Some(stored) if stored.turn_sequence != committed.sequence => None,
             _ => Some(self.record(&committed.base, names, seen, now, committed.sequence)),
@@ -108,10 +110,10 @@ impl Commit<'_> {
         let session = &self.generation.settings.session;
         let known = base.turns > 0;
         let moved = known && base.model != model;
-        let prompt = seen.prompt_tokens.unwrap_or(self.plan.prompt_tokens.get());
+        let prompt = seen.prompt_tokens().unwrap_or(self.plan.prompt_tokens.get());
         let completion = seen.completion_tokens();
         let mut flags = 0;
-        if seen.tool_calls {
+        if seen.tool_calls() {
             flags |= Record::OPEN_TOOL_LOOP;
         }
         if self.plan.stateful || base.has_provider_state(now) {
@@ -124,10 +126,10 @@ impl Commit<'_> {
         };
         Record {
             last_seen_ms: now,
-            tool_loop_until_ms: if seen.tool_calls { now + session.tool_loop_ttl_ms } else { 0 },
+            tool_loop_until_ms: if seen.tool_calls() { now + session.tool_loop_ttl_ms } else { 0 },
             provider_state_until_ms,
             prompt_tokens: base.prompt_tokens + prompt,
-            cached_tokens: base.cached_tokens + seen.cached_tokens.unwrap_or(0),
+            cached_tokens: base.cached_tokens + seen.cached_tokens().unwrap_or(0),
             completion_tokens: base.completion_tokens + completion,
             model,
             decision,
@@ -136,7 +138,7 @@ impl Commit<'_> {
             switches: base.switches.saturating_add(moved.into()),
             turns_on_model: if moved { 1 } else { base.turns_on_model.saturating_add(1) },
             last_prompt_tokens: saturate(prompt),
-            last_cached_tokens: seen.cached_tokens.map_or(Record::UNREPORTED, saturate),
+            last_cached_tokens: seen.cached_tokens().map_or(Record::UNREPORTED, saturate),
             last_completion_tokens: saturate(completion),
             turn_sequence: sequence,
             flags,

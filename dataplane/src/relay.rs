@@ -17,7 +17,7 @@ use crate::http::head::{ClientResponse, Field, ResponseFraming, Version, write_c
 use crate::io::IoError;
 use crate::io::stream::Wait;
 use crate::meters::Turn;
-use crate::observe::Observer;
+use crate::observe::{Mark, Observer};
 use crate::turn::Plan;
 use crate::worker::BUFFER;
 
@@ -105,6 +105,7 @@ pub(crate) async fn run(
             && connection.head.version() == Version::Http10,
         success: (200..300).contains(&status),
         committed: None,
+        committed_at: Mark::default(),
     };
     generation.meters.models[answered.target.model.index()].requested();
 
@@ -151,7 +152,7 @@ pub(crate) async fn run(
             Err(error) => {
                 let message = format!(
                     "Backend {} broke its answer off after {} bytes: {error}.",
-                    answered.backend.spec.name, relay.observer.seen().bytes
+                    answered.backend.spec.name, relay.observer.seen().bytes()
                 );
                 break End::UpstreamBroke(Failure::upstream(502, "upstream_broke_off", message));
             }
@@ -202,6 +203,8 @@ struct Relay {
     unchunk: bool,
     success: bool,
     committed: Option<Committed>,
+    /// What had been seen then.
+    committed_at: Mark,
 }
 
 impl Relay {
@@ -237,7 +240,7 @@ impl Relay {
         self.observer.end();
         match self.committed {
             None => self.commit(connection, exchange, plan, answered),
-            Some(committed) if self.observer.seen().prompt_tokens.is_some() => {
+            Some(committed) if self.observer.seen().mark() != self.committed_at => {
                 Commit {
                     store: &connection.worker.shared.store,
                     generation: &exchange.generation,
@@ -252,7 +255,7 @@ impl Relay {
     }
 
     fn commit(&mut self, connection: &Connection, exchange: &mut Exchange, plan: &Plan, answered: &Answered) {
-        if !self.success || self.committed.is_some() || self.observer.seen().error {
+        if !self.success || self.committed.is_some() || self.observer.seen().failed() {
             return;
         }
         self.committed = Commit {
@@ -263,6 +266,7 @@ impl Relay {
             backend: answered.index,
         }
         .store(self.observer.seen());
+        self.committed_at = self.observer.seen().mark();
         exchange.flow.ending.committed = self.committed.is_some();
     }
 
@@ -270,7 +274,7 @@ impl Relay {
     fn finish(&mut self, exchange: &mut Exchange, plan: &Plan, answered: &Answered, whole: bool) {
         let generation = &exchange.generation;
         let seen = self.observer.seen();
-        exchange.flow.ending.finish_reason = seen.finish_reason.clone();
+        exchange.flow.ending.finish_reason = seen.finish_reason().map(str::to_owned);
         let meters = &generation.meters.models[answered.target.model.index()];
         let action = plan.route.action;
         metrics::counter!(
@@ -286,10 +290,10 @@ impl Relay {
             return;
         }
         let usage = Usage {
-            prompt: Tokens(seen.prompt_tokens.unwrap_or(plan.prompt_tokens.get())),
-            cached: seen.cached_tokens.map(Tokens),
+            prompt: Tokens(seen.prompt_tokens().unwrap_or(plan.prompt_tokens.get())),
+            cached: seen.cached_tokens().map(Tokens),
             completion: Tokens(seen.completion_tokens()),
-            source: if seen.prompt_tokens.is_some() { UsageSource::Backend } else { UsageSource::Estimate },
+            source: if seen.prompt_tokens().is_some() { UsageSource::Backend } else { UsageSource::Estimate },
         };
         exchange.flow.usage = Some(usage);
         if let Some(pricing) = generation.policy.models()[answered.target.model.index()].pricing.as_ref() {

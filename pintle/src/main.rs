@@ -1,2 +1,25 @@
-//! The Pintle binary.
-fn main() {}
+//! The Pintle binary: command line and wiring, nothing else.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod environment;
+mod resolve;
+mod serve;
+mod sink;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pintle: {error}");
+            ExitCode::from(1)
+        }
+    }
+}

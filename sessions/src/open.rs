@@ -35,6 +35,22 @@ impl Options {
         Options { capacity, pin_capacity: capacity.div_ceil(2), ttl_ms: 86_400_000 }
     }
 
+    /// What the session memory in `dir` was made with (and a day of idle time), so that a tool can open it
+    /// without changing its size. `None` if there is none that can be used.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`].
+    pub fn of_existing(dir: &Path) -> Result<Option<Options>, OpenError> {
+        Ok(match existing(&Paths::new(dir).file)? {
+            Existing::Usable(header, _) => Some(Options {
+                capacity: header.capacity,
+                pin_capacity: header.pin_capacity,
+                ttl_ms: 86_400_000,
+            }),
+            Existing::None | Existing::Unusable(_) => None,
+        })
+    }
+
     /// Size of the file, in bytes.
     pub fn file_bytes(&self) -> u64 {
         Layout::of(&self.header(0, 0)).bytes()

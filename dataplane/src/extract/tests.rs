@@ -145,14 +145,14 @@ fn responses_items_count_as_the_messages_they_stand_for() {
 }
 
 #[test]
-fn state_members_mean_nothing_in_a_chat() {
-    let case = Case::new(
-        Dialect::OpenAiChat,
-        "",
-        r#"{"model":"m","messages":[],"conversation":"c","previous_response_id":"p"}"#,
-    );
+fn in_a_chat_a_response_id_is_state_and_a_conversation_is_a_name() {
+    let named = r#"{"model":"m","messages":[],"conversation":"c"}"#;
+    let case = Case::new(Dialect::OpenAiChat, "", named);
     assert!(case.facts().provider_state.is_none());
     assert_eq!(case.facts().session.unwrap().source, SessionSource::Conversation);
+    let stateful = r#"{"model":"m","messages":[],"previous_response_id":"p"}"#;
+    let case = Case::new(Dialect::OpenAiChat, "", stateful);
+    assert_eq!(case.facts().provider_state, Some(ProviderState::PreviousResponse("p".into())));
 }
 
 #[test]

@@ -25,6 +25,8 @@ use super::cursor::Cursor;
 const DEPTH: u32 = 128;
 /// Longest id, model name or error text that is kept, in bytes.
 const MAX_TEXT: usize = 1024;
+/// Ids of tool calls that are kept of one answer.
+pub const MAX_CALL_IDS: usize = 64;
 /// Events parsed without looking at them first, while no id has been seen.
 const EAGER_EVENTS: u32 = 8;
 /// What ends an OpenAI stream.
@@ -115,6 +117,8 @@ pub struct Summary {
     pub finish_reason: String,
     /// The answer asks for at least one tool that the client runs.
     pub tool_calls: bool,
+    /// Ids of those calls, by which their results will refer to them; at most [`MAX_CALL_IDS`].
+    pub tool_call_ids: Vec<String>,
     /// Token counts.
     pub usage: Usage,
     /// The error, if the answer is one or a stream broke with one.

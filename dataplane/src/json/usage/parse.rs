@@ -4,7 +4,7 @@ use super::super::blocks::Blocks;
 use super::super::cursor::{Cursor, Scanned};
 use super::super::spans::StringSpan;
 use super::super::text;
-use super::{Finish, MAX_TEXT, ReportedError, Summary, Usage};
+use super::{Finish, MAX_CALL_IDS, MAX_TEXT, ReportedError, Summary, Usage};
 
 /// One whole document.
 pub(super) fn document<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
@@ -101,7 +101,13 @@ fn choice<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scann
                 b"tool_calls" if cursor.peek() == b'[' => {
                     cursor.elements(|cursor| {
                         summary.tool_calls = true;
-                        cursor.skip()
+                        match cursor.peek() {
+                            b'{' => cursor.members(|cursor, name| match name {
+                                b"id" => call_id(cursor, summary),
+                                _ => cursor.skip(),
+                            }),
+                            _ => cursor.skip(),
+                        }
                     })?;
                 }
                 b"function_call" if cursor.peek() == b'{' => {
@@ -118,16 +124,41 @@ fn choice<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scann
 
 /// A content block (Anthropic) or an output item (Responses): only tool calls for the client matter.
 fn output<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+    let (mut kind, mut id, mut call) = (None, None, None);
     cursor.members(|cursor, name| {
-        if name != b"type" {
-            return cursor.skip();
-        }
-        if let Some(kind) = cursor.string_or_skip()? {
-            let kind = text_of(cursor, kind);
-            summary.tool_calls |= kind == "tool_use" || super::super::scan::is_client_call(kind.as_bytes());
+        match name {
+            b"type" => kind = cursor.string_or_skip()?,
+            b"id" => id = cursor.string_or_skip()?,
+            b"call_id" => call = cursor.string_or_skip()?,
+            _ => cursor.skip()?,
         }
         Ok(())
-    })
+    })?;
+    let Some(kind) = kind.map(|kind| text_of(cursor, kind)) else { return Ok(()) };
+    if kind == "tool_use" || super::super::scan::is_client_call(kind.as_bytes()) {
+        summary.tool_calls = true;
+        if let Some(id) = call.or(id) {
+            let id = text_of(cursor, id);
+            keep_call(summary, id);
+        }
+    }
+    Ok(())
+}
+
+fn call_id<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+    if let Some(id) = cursor.string_or_skip()? {
+        let id = text_of(cursor, id);
+        keep_call(summary, id);
+    }
+    Ok(())
+}
+
+/// Some backends repeat the id in every delta of a call.
+fn keep_call(summary: &mut Summary, id: String) {
+    let calls = &mut summary.tool_call_ids;
+    if !id.is_empty() && calls.len() < MAX_CALL_IDS && !calls.contains(&id) {
+        calls.push(id);
+    }
 }
 
 fn usage<B: Blocks>(cursor: &mut Cursor<'_, B>, usage: &mut Usage) -> Scanned<()> {

@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Inference edge appliance: routes agent sessions to models, and proves why.
+#[derive(Debug, Parser)]
+#[command(name = "pintle", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve clients.
+    Serve(Serve),
+    /// Check and explain configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Say why a request went where it went.
+    Explain(Explain),
+    /// List, show and release remembered sessions of a stopped gateway.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
+    /// Play an OpenAI-compatible model server, for tests and demonstrations.
+    StandInModel(pintle_standin::Options),
+    /// Play a coding agent's session through a gateway and three stand-in models.
+    Demo(pintle_standin::demo::DemoOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration, canonical v0.3.
+    #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
+    pub(crate) config: PathBuf,
+    /// Directory for session memory and the flow journal, instead of `global.pintle.state_dir`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Kernel interface that moves bytes, instead of `global.pintle.driver`.
+    #[arg(long, value_enum)]
+    pub(crate) driver: Option<DriverArg>,
+    /// Number of workers, instead of `global.pintle.workers`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) workers: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DriverArg {
+    /// io_uring where the kernel allows it, epoll otherwise.
+    Auto,
+    /// io_uring, or fail to start.
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Report every problem of a configuration. Exits 1 if it does not load.
+    Check(Check),
+    /// Explain a code that `check` reported.
+    Explain {
+        /// Such as PCF001; without it, all codes are listed.
+        code: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration; `-` for standard input.
+    pub(crate) file: PathBuf,
+    /// Warnings count as errors.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub(crate) format: FormatArg,
+    /// Whose verdict is given.
+    #[arg(long, value_enum, default_value_t = ProfileArg::Pintle)]
+    pub(crate) profile: ProfileArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FormatArg {
+    /// For a person.
+    Human,
+    /// One JSON document.
+    Json,
+    /// SARIF 2.1.0, for code review tools.
+    Sarif,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ProfileArg {
+    /// Pintle's own.
+    Pintle,
+    /// vLLM Semantic Router v0.3.0's.
+    Compat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The flow id, from `x-vsr-replay-id`.
+    pub(crate) id: String,
+    /// The document as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Directory of the gateway's state.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List sessions.
+    Ls(StateDir),
+    /// Show one session.
+    Show(OneSession),
+    /// Forget one session, so that its next turn is routed as a new one.
+    Unpin(OneSession),
+    /// Write all sessions as JSON lines to standard output.
+    Export(StateDir),
+    /// Read sessions as JSON lines from standard input.
+    Import(StateDir),
+    /// Rewrite the file without expired sessions.
+    Compact(StateDir),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateDir {
+    /// Directory of the gateway's state.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneSession {
+    /// The session's key: 32 hexadecimal digits, as `ls` shows it.
+    pub(crate) key: String,
+    /// Directory of the gateway's state.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}

@@ -1,0 +1,81 @@
+//! `pintle config check` and `pintle config explain`.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use pintle_config::{CheckOptions, Format, Profile, Severity};
+use pintle_routing::policy::Policy;
+
+use crate::cli::{Check, FormatArg, ProfileArg};
+
+pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
+    let (bytes, name) = read(&options.file)?;
+    let profile = match options.profile {
+        ProfileArg::Pintle => Profile::Pintle,
+        ProfileArg::Compat => Profile::Compat,
+    };
+    let report = pintle_config::check(&bytes, &name, CheckOptions { profile, strict: options.strict });
+    let format = match options.format {
+        FormatArg::Human => Format::Human,
+        FormatArg::Json => Format::Json,
+        FormatArg::Sarif => Format::Sarif,
+    };
+    print!("{}", pintle_config::render(&report, format, &bytes));
+    let mut failed = report.has_errors();
+    if matches!(options.format, FormatArg::Human) {
+        // What only shows when the parts are put together: a rule's regular expression, for example.
+        if !failed && let Some(config) = pintle_config::load(&bytes, &name, profile).config {
+            match Policy::compile(&config, profile) {
+                Ok(policy) => policy.notes().iter().for_each(|note| println!("note: {note}")),
+                Err(errors) => {
+                    errors.iter().for_each(|error| println!("error: {error}"));
+                    failed = profile == Profile::Pintle;
+                }
+            }
+        }
+        let count = |severity| report.count(severity);
+        println!(
+            "{name}: {} errors, {} warnings, {} notes",
+            count(Severity::Error),
+            count(Severity::Warning),
+            count(Severity::Note)
+        );
+    }
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn read(path: &Path) -> io::Result<(Vec<u8>, String)> {
+    // One byte more than is allowed, so that the parser sees that it is too large and says so.
+    let most = pintle_config::MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().take(most).read_to_end(&mut bytes)?;
+        return Ok((bytes, "standard input".to_owned()));
+    }
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, name))
+}
+
+pub(super) fn explain(code: Option<&str>) -> ExitCode {
+    let Some(code) = code else {
+        for known in pintle_config::explanations() {
+            println!("{}  {}", known.code, known.title);
+        }
+        return ExitCode::SUCCESS;
+    };
+    match pintle_config::explain(code) {
+        Some(known) => {
+            println!("{}: {}\n\n{}\n\n{}", known.code, known.title, known.why, known.fix);
+            ExitCode::SUCCESS
+        }
+        None => {
+            eprintln!("pintle: there is no code {code}; `pintle config explain` lists all");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The subcommands that do their work and end.
+
+mod check;
+mod explain;
+mod sessions;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::serve;
+
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
+    match cli.command {
+        Command::Serve(options) => {
+            serve::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config(ConfigCommand::Check(options)) => check::check(&options),
+        Command::Config(ConfigCommand::Explain { code }) => Ok(check::explain(code.as_deref())),
+        Command::Explain(options) => explain::run(&options),
+        Command::Sessions(command) => sessions::run(command),
+        Command::StandInModel(options) => {
+            pintle_standin::run(options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Demo(options) => {
+            let program = std::env::current_exe()?;
+            pintle_standin::demo::run(&program, &options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

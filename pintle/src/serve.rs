@@ -1,0 +1,421 @@
+//! `pintle serve`: start-up in order, reload, shutdown.
+//!
+//! Order of start: read and check the configuration, open session memory, start the control thread (which
+//! installs the metrics recorder), look backend names up, bind listeners, start workers, say ready. Each
+//! step fails with one sentence and leaves nothing behind.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use pintle_config::{Config, Format, Profile, ProfileSetting, Report, Severity, secrets};
+use pintle_control::{
+    AdminOptions, ControlHooks, ControlOptions, ControlThread, Drained, Exit, JournalOptions, ReloadReport,
+    ReloadResult,
+};
+use pintle_dataplane::io::runtime::DriverChoice;
+use pintle_dataplane::meters::{self, Meters};
+use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
+use pintle_dataplane::upstream::Upstreams;
+use pintle_dataplane::worker;
+use pintle_routing::signals::CompileError;
+use pintle_routing::policy::Policy;
+use pintle_sessions::{Options, Store};
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::cli::{DriverArg, Serve};
+use crate::sink::JournalSink;
+use crate::{environment, resolve, wire};
+
+/// Largest configuration file.
+const MAX_CONFIG_BYTES: u64 = pintle_config::MAX_BYTES as u64;
+
+/// Why the gateway does not serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Wire(#[from] wire::WireError),
+    #[error("session memory: {0}")]
+    Store(#[from] pintle_sessions::OpenError),
+    #[error("cannot create {path}: {source}")]
+    StateDir { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Control(#[from] pintle_control::ControlError),
+    #[error("{0}")]
+    Listen(io::Error),
+    #[error("no randomness: {0}")]
+    Random(io::Error),
+    #[error("the control thread ended by a defect")]
+    ControlPanic,
+}
+
+/// A configuration that can serve.
+struct Prepared {
+    config: Config,
+    policy: Policy,
+    secrets: secrets::Secrets,
+    report: Report,
+}
+
+/// Runs the gateway until it is told to end.
+pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
+    init_logging();
+    let prepared = prepare(&options.config)?;
+    announce_findings(&options.config, &prepared.report);
+    let config = &prepared.config;
+    let pintle = &config.global.pintle;
+    let driver = options.driver.map(|driver| match driver {
+        DriverArg::Auto => DriverChoice::Auto,
+        DriverArg::IoUring => DriverChoice::IoUring,
+        DriverArg::Epoll => DriverChoice::Epoll,
+    });
+    let startup = wire::startup(config, driver, options.workers, random()?)?;
+    let state_dir = wire::state_dir(config, options.state_dir.clone());
+    std::fs::create_dir_all(&state_dir)
+        .map_err(|source| ServeError::StateDir { path: state_dir.clone(), source })?;
+    let store = open_store(&state_dir, config)?;
+
+    let control_options = ControlOptions {
+        admin: AdminOptions {
+            listen: wire::admin_listen(config)?,
+            allow_remote: false,
+            socket: (!pintle.admin.socket.is_empty()).then(|| PathBuf::from(&pintle.admin.socket)),
+        },
+        journal: JournalOptions {
+            dir: state_dir.join("flows"),
+            max_bytes: pintle.journal.max_bytes,
+            segment_bytes: pintle.journal.segment_bytes,
+            queue: pintle.journal.queue as usize,
+        },
+        driver: match startup.driver {
+            DriverChoice::Epoll => pintle_control::Driver::Blocking,
+            _ => pintle_control::Driver::Auto,
+        },
+        drain: Duration::from_millis(pintle.timeouts.drain_ms.into()),
+        handle_signals: true,
+    };
+    // The control thread starts first, because it installs the metrics recorder; its hooks find the data
+    // plane here as soon as there is one.
+    let plane: Arc<OnceLock<Arc<Plane>>> = Arc::default();
+    let control = ControlThread::spawn(control_options, hooks(&plane, &options.config, &store))?;
+    meters::describe();
+
+    let wired = wire::backends(config, &prepared.policy, &prepared.secrets);
+    for warning in &wired.warnings {
+        warn!("{warning}");
+    }
+    let generation = generation(prepared, wired, &store, None);
+    for host in resolve::resolve(&generation.upstreams) {
+        warn!(host, "backend host has no address yet; its models are tried elsewhere");
+    }
+    let digest = generation.policy.digest_hex();
+    let shared = Shared::new(generation, store, Box::new(JournalSink(control.journal())), startup);
+    let workers = worker::start(&shared).map_err(ServeError::Listen)?;
+    let _ = plane.set(Arc::new(Plane { shared: shared.clone(), reloading: Mutex::new(()) }));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while shared.life() == Life::Starting && Instant::now() < deadline {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    let listeners: Vec<String> =
+        shared.startup.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    info!(listeners = listeners.join(" "), workers = workers.len(), policy = digest, "ready");
+    control.announce_ready(format!("serving on {}", listeners.join(" ")));
+
+    let exit = control.join().map_err(|_| ServeError::ControlPanic)?;
+    for worker in workers {
+        // A worker that panicked has ended the process already.
+        let _ = worker.join();
+    }
+    match exit {
+        Exit::Drained => info!("drained; bye"),
+        exit => warn!(?exit, "ended before every request did"),
+    }
+    Ok(())
+}
+
+/// The running data plane, as the control thread's hooks see it.
+struct Plane {
+    shared: Arc<Shared>,
+    reloading: Mutex<()>,
+}
+
+fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Store>) -> ControlHooks {
+    let starting = || "the data plane is starting".to_owned();
+    let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names) = (
+        plane.clone(),
+        plane.clone(),
+        plane.clone(),
+        plane.clone(),
+        plane.clone(),
+        plane.clone(),
+        plane.clone(),
+    );
+    let path = config_path.to_owned();
+    ControlHooks {
+        reload: Arc::new(move || match for_reload.get() {
+            Some(plane) => reload(plane, &path),
+            None => refused(String::new(), starting(), Value::Null),
+        }),
+        drain: Box::new(move |deadline| for_drain.get().map_or(Drained::default(), |plane| drain(plane, deadline))),
+        alive: Arc::new(move || match for_alive.get() {
+            None => Ok(()),
+            Some(plane) => plane.shared.stalled_worker().map_or(Ok(()), |worker| {
+                Err(format!("worker {worker} has not turned its loop for a while"))
+            }),
+        }),
+        ready: Arc::new(move || {
+            let plane = for_ready.get().ok_or_else(starting)?;
+            match plane.shared.life() {
+                Life::Starting => Err(starting()),
+                Life::Draining => Err("draining".to_owned()),
+                Life::Serving if !plane.shared.has_backend(now()) => Err("no backend is up".to_owned()),
+                Life::Serving => Ok(()),
+            }
+        }),
+        status: Arc::new(move || for_status.get().map_or(Value::Null, |plane| status(plane))),
+        config: Arc::new(move || {
+            for_config.get().map_or(Value::Null, |plane| summary(&plane.shared.generation.load()))
+        }),
+        sessions: Some(store.clone()),
+        periodic: vec![(
+            resolve::EVERY,
+            Box::new(move || {
+                if let Some(plane) = for_names.get() {
+                    resolve::refresh(&plane.shared);
+                }
+            }),
+        )],
+    }
+}
+
+fn prepare(path: &Path) -> Result<Prepared, ServeError> {
+    let bytes = read_bounded(path).map_err(|source| ServeError::Read { path: path.to_owned(), source })?;
+    let name = path.display().to_string();
+    let loaded = pintle_config::load(&bytes, &name, Profile::Pintle);
+    let report = loaded.report;
+    let Some(config) = loaded.config else {
+        return Err(ServeError::Refused(pintle_config::render(&report, Format::Human, &bytes)));
+    };
+    let secrets = secrets::resolve(&config, &secrets::lookup)
+        .map_err(|unset| ServeError::Refused(format!("{name}: {unset}")))?;
+    let profile = match config.global.pintle.profile {
+        ProfileSetting::Pintle => Profile::Pintle,
+        ProfileSetting::Compat => Profile::Compat,
+    };
+    let policy =
+        Policy::compile(&config, profile).map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
+    Ok(Prepared { config, policy, secrets, report })
+}
+
+fn lines(name: &str, errors: &[CompileError]) -> String {
+    errors.iter().map(|error| format!("{name}: {error}")).collect::<Vec<_>>().join("\n")
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that the parser sees that it is too large and says so.
+    File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn announce_findings(path: &Path, report: &Report) {
+    for finding in &report.findings {
+        let place = format!("{}:{}:{}", path.display(), finding.line, finding.column);
+        match finding.severity {
+            Severity::Note => info!(code = finding.code, place, "{}", finding.message),
+            _ => warn!(code = finding.code, place, "{}", finding.message),
+        }
+    }
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+fn generation(
+    prepared: Prepared,
+    wired: wire::Wired,
+    store: &Store,
+    earlier: Option<&Generation>,
+) -> Generation {
+    let upstreams = Upstreams::build(wired.models, earlier.map(|generation| &generation.upstreams));
+    let policy = prepared.policy;
+    Generation {
+        serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        settings: wire::settings(&prepared.config),
+        meters: Meters::of(&policy, earlier.map(|generation| &generation.meters)),
+        names: Interned::of(&policy, &upstreams, store),
+        policy,
+        upstreams,
+    }
+}
+
+fn open_store(dir: &Path, config: &Config) -> Result<Arc<Store>, ServeError> {
+    let session = &config.global.pintle.session;
+    let options = Options {
+        ttl_ms: u64::from(session.ttl_seconds) * 1000,
+        ..Options::with_capacity(session.capacity.into())
+    };
+    let (store, report) = Store::open(dir, &options, now().get())?;
+    if let Some(aside) = &report.set_aside {
+        warn!(path = %aside.path.display(), reason = aside.reason, "session memory set aside; a new one is used");
+    }
+    if let Some(rebuilt) = &report.rebuilt {
+        info!(?rebuilt, "session memory has a new size");
+    }
+    info!(dir = %dir.display(), new = report.created, sessions = store.stats().sessions.occupied, "session memory open");
+    Ok(Arc::new(store))
+}
+
+fn refused(policy_digest: String, summary: String, findings: Value) -> ReloadReport {
+    ReloadReport { result: ReloadResult::Refused, policy_digest, summary, findings }
+}
+
+/// Reads the configuration again. Requests in flight end under the policy that they began with.
+fn reload(plane: &Plane, path: &Path) -> ReloadReport {
+    let _one_at_a_time = plane.reloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let shared = &plane.shared;
+    let before = shared.generation.load_full();
+    let prepared = match prepare(path) {
+        Ok(prepared) => prepared,
+        Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
+    };
+    let mut notes = Vec::new();
+    match wire::startup(&prepared.config, Some(shared.startup.driver), None, 0) {
+        Ok(startup) if addresses(&startup) != addresses(&shared.startup) => {
+            notes.push("listeners changed: restart to listen elsewhere".to_owned());
+        }
+        Ok(_) => {}
+        Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
+    }
+    let wired = wire::backends(&prepared.config, &prepared.policy, &prepared.secrets);
+    notes.extend(wired.warnings.iter().cloned());
+    let findings = findings(&prepared.report);
+    shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);
+    let next = generation(prepared, wired, &shared.store, Some(&before));
+    resolve::resolve(&next.upstreams);
+    let digest = next.policy.digest_hex();
+    shared.generation.store(Arc::new(next));
+    for note in &notes {
+        warn!("{note}");
+    }
+    let mut summary = format!("policy {digest} serves");
+    if !notes.is_empty() {
+        summary.push_str("; ");
+        summary.push_str(&notes.join("; "));
+    }
+    ReloadReport { result: ReloadResult::Applied, policy_digest: digest, summary, findings }
+}
+
+fn addresses(startup: &pintle_dataplane::settings::Startup) -> Vec<std::net::SocketAddr> {
+    let mut all: Vec<_> = startup.listeners.iter().map(|listener| listener.address).collect();
+    all.sort_unstable();
+    all
+}
+
+fn findings(report: &Report) -> Value {
+    report
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "severity": finding.severity.to_string(),
+                "code": finding.code,
+                "path": finding.path,
+                "line": finding.line,
+                "column": finding.column,
+                "message": finding.message,
+                "help": finding.help,
+            })
+        })
+        .collect()
+}
+
+fn drain(plane: &Plane, deadline: Duration) -> Drained {
+    let shared = &plane.shared;
+    shared.drain();
+    let until = Instant::now() + deadline;
+    while shared.running_workers() > 0 && Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    Drained { cut_off: shared.in_flight.load(Ordering::Relaxed) as u64 }
+}
+
+fn status(plane: &Plane) -> Value {
+    let shared = &plane.shared;
+    let generation = shared.generation.load();
+    let now = now().get();
+    let models: Vec<Value> = generation
+        .upstreams
+        .models
+        .iter()
+        .map(|model| {
+            let backends: Vec<Value> = model
+                .backends
+                .iter()
+                .map(|backend| {
+                    json!({
+                        "name": backend.spec.name,
+                        "host": backend.spec.host,
+                        "port": backend.spec.port,
+                        "addresses": **backend.addresses.load(),
+                        "up": backend.health.is_up(now),
+                        "in_flight": backend.health.in_flight(),
+                    })
+                })
+                .collect();
+            json!({ "model": model.name, "up": model.is_up(now), "backends": backends })
+        })
+        .collect();
+    json!({
+        "life": format!("{:?}", shared.life()).to_lowercase(),
+        "generation": generation.serial,
+        "policy_digest": generation.policy.digest_hex(),
+        "workers": shared.startup.workers.len(),
+        "connections": shared.connections.load(Ordering::Relaxed),
+        "in_flight": shared.in_flight.load(Ordering::Relaxed),
+        "models": models,
+        "sessions": shared.store.stats(),
+    })
+}
+
+/// The configuration in force, without secrets.
+fn summary(generation: &Generation) -> Value {
+    let models: Vec<Value> = generation
+        .policy
+        .models()
+        .iter()
+        .map(|model| json!({ "name": model.name, "loras": model.loras, "quality": model.quality }))
+        .collect();
+    json!({
+        "generation": generation.serial,
+        "policy_digest": generation.policy.digest_hex(),
+        "profile": format!("{:?}", generation.policy.profile()).to_lowercase(),
+        "auto_names": generation.policy.auto_names(),
+        "models": models,
+        "decisions": generation.policy.decision_names().collect::<Vec<_>>(),
+    })
+}
+
+/// Bits that tell this process's flow ids from another's.
+fn random() -> Result<u64, ServeError> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(ServeError::Random)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+static LOGGING: AtomicBool = AtomicBool::new(false);
+
+fn init_logging() {
+    if LOGGING.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let filter = tracing_subscriber::EnvFilter::new(environment::log_filter());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
