@@ -132,6 +132,10 @@ fn normalise_global(root: &mut Node) {
     }
     if let Kind::Map(entries) = &mut root.kind {
         for entry in entries.iter_mut().filter(|entry| entry.key.text() == Some("global")) {
+            // Unlike its sections, `global` itself is optional: null means absent, not zero.
+            if entry.value.is_null() {
+                entry.value.kind = Kind::Map(Vec::new());
+            }
             normalise(&mut entry.value);
         }
     }

@@ -21,6 +21,11 @@ pub(crate) trait Contract: Sized + Default {
 
     /// The value as it would be written, secrets included.
     fn export(&self) -> Value;
+
+    /// The value as it would be written to be read over a base.
+    fn export_over(&self, _base: &Self) -> Value {
+        self.export()
+    }
 }
 
 /// What a field may hold.
@@ -159,12 +164,15 @@ macro_rules! contract {
                 }
 
                 fn export(&self) -> $crate::value::Value {
-                    let default = Self::default();
+                    $crate::shape::Contract::export_over(self, &Self::default())
+                }
+
+                fn export_over(&self, base: &Self) -> $crate::value::Value {
                     let mut entries = Vec::new();
-                    $(if self.$field != default.$field {
+                    $(if self.$field != base.$field {
                         entries.push((
                             $crate::shape::key!($field $($key)?).to_owned(),
-                            $crate::shape::Contract::export(&self.$field),
+                            $crate::shape::Contract::export_over(&self.$field, &base.$field),
                         ));
                     })*
                     $crate::value::Value::Map(entries)
@@ -448,5 +456,12 @@ impl<T: Contract> Contract for Option<T> {
 
     fn export(&self) -> Value {
         self.as_ref().map_or(Value::Null, Contract::export)
+    }
+
+    fn export_over(&self, base: &Self) -> Value {
+        match (self, base) {
+            (Some(value), Some(base)) => value.export_over(base),
+            _ => self.export(),
+        }
     }
 }

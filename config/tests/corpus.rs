@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use pintle_config::{Profile, Severity, load};
+use pintle_config::{Config, Keys, Profile, Severity, export, load};
 
 fn corpus() -> Option<PathBuf> {
     let named = std::env::var_os("PINTLE_CORPUS").map(PathBuf::from);
@@ -58,6 +58,17 @@ fn differences() -> HashSet<String> {
         .collect()
 }
 
+/// Load, export, load is the identity on everything but the version.
+fn survives_export(config: &Config, file: &str, profile: Profile) {
+    let text = export(config, Keys::Written);
+    let again = load(text.as_bytes(), file, profile);
+    let again = again
+        .config
+        .unwrap_or_else(|| panic!("{file}: the export does not load: {:?}\n{text}", again.report));
+    let wanted = Config { version: again.version.clone(), ..config.clone() };
+    assert!(again == wanted, "{file}: the export means something else:\n{text}");
+}
+
 #[test]
 fn corpus_agreement() {
     let Some(dir) = corpus() else {
@@ -79,6 +90,9 @@ fn corpus_agreement() {
         for profile in [Profile::Compat, Profile::Pintle] {
             let loaded = load(&bytes, &file, profile);
             let agrees = loaded.config.is_some() == wanted;
+            if let Some(config) = &loaded.config {
+                survives_export(config, &file, profile);
+            }
             if profile == Profile::Compat {
                 let (agreed, all) = tally.entry(kind.clone()).or_default();
                 *all += 1;
