@@ -17,7 +17,7 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// A compiled tree.
 #[derive(Debug, Clone)]
 pub(crate) enum Rule {
-    Leaf(SignalId),
+    Leaf(Leaf),
     /// A leaf whose type does not exist.
     NoSuchType(Box<str>),
     And(Box<[Rule]>),
@@ -25,6 +25,14 @@ pub(crate) enum Rule {
     Not(Box<Rule>),
     /// NOT over none or several conditions.
     Malformed(Box<[Rule]>),
+}
+
+/// A condition on one signal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaf {
+    id: SignalId,
+    /// It is a domain, which gives a decision its category.
+    is_domain: bool,
 }
 
 /// The value of a node.
@@ -71,7 +79,8 @@ impl Rule {
                 return Ok(Self::NoSuchType(node.kind.trim().into()));
             };
             used.insert(kind);
-            return Ok(Self::Leaf(names.resolve(kind, &node.name)));
+            let id = names.resolve(kind, &node.name);
+            return Ok(Self::Leaf(Leaf { id, is_domain: kind == SignalKind::Domain }));
         }
         let children = node.conditions.iter().map(|child| Self::compile_at(child, names, used, depth + 1));
         let mut children = children.collect::<Result<Vec<_>, _>>()?;
@@ -87,9 +96,9 @@ impl Rule {
     }
 
     /// The value of the tree.
-    pub(crate) fn value(&self, evidence: &[Evidence], defs: &[SignalDef], profile: Profile) -> RuleValue {
+    pub(crate) fn value(&self, evidence: &[Evidence], profile: Profile) -> RuleValue {
         match self {
-            Self::Leaf(id) => leaf(*id, evidence, defs, profile),
+            Self::Leaf(leaf) => leaf.value(evidence, profile),
             Self::NoSuchType(_) => RuleValue::of(match profile {
                 Profile::Compat => Truth::False,
                 Profile::Pintle => Truth::Unknown(Unknown::Undeclared),
@@ -97,7 +106,7 @@ impl Rule {
             Self::And(children) => {
                 let mut result = RuleValue::of(Truth::True);
                 for child in children {
-                    let value = child.value(evidence, defs, profile);
+                    let value = child.value(evidence, profile);
                     match value.truth {
                         Truth::False => return RuleValue::of(Truth::False),
                         Truth::Unknown(_) if result.truth.is_true() => result.truth = value.truth,
@@ -115,7 +124,7 @@ impl Rule {
             Self::Or(children) => {
                 let mut best = RuleValue::of(Truth::False);
                 for child in children {
-                    let value = child.value(evidence, defs, profile);
+                    let value = child.value(evidence, profile);
                     let better = match (best.truth, value.truth) {
                         (Truth::True, Truth::True) => value.confidence > best.confidence,
                         (_, Truth::True) | (Truth::False, Truth::Unknown(_)) => true,
@@ -128,7 +137,7 @@ impl Rule {
                 best
             }
             Self::Not(child) => {
-                let value = child.value(evidence, defs, profile);
+                let value = child.value(evidence, profile);
                 match value.truth.negate() {
                     Truth::True => RuleValue { truth: Truth::True, confidence: 1.0, category: None },
                     other => RuleValue::of(other),
@@ -140,12 +149,12 @@ impl Rule {
 
     /// The tree with the value of every node.
     pub(crate) fn record(&self, evidence: &[Evidence], defs: &[SignalDef], profile: Profile) -> RuleRecord {
-        let value = self.value(evidence, defs, profile);
+        let value = self.value(evidence, profile);
         let children = |rules: &[Self]| -> Vec<RuleRecord> {
             rules.iter().map(|rule| rule.record(evidence, defs, profile)).collect()
         };
         let (node, children) = match self {
-            Self::Leaf(id) => (defs[id.index()].key.clone(), Vec::new()),
+            Self::Leaf(leaf) => (defs[leaf.id.index()].key.clone(), Vec::new()),
             Self::NoSuchType(kind) => (format!("{kind}:"), Vec::new()),
             Self::And(rules) => ("and".into(), children(rules)),
             Self::Or(rules) => ("or".into(), children(rules)),
@@ -158,7 +167,7 @@ impl Rule {
     /// Every signal in the tree.
     pub(crate) fn leaves(&self, visit: &mut impl FnMut(SignalId)) {
         match self {
-            Self::Leaf(id) => visit(*id),
+            Self::Leaf(leaf) => visit(leaf.id),
             Self::NoSuchType(_) => {}
             Self::And(rules) | Self::Or(rules) | Self::Malformed(rules) => {
                 rules.iter().for_each(|rule| rule.leaves(visit));
@@ -180,20 +189,21 @@ impl Rule {
     }
 }
 
-fn leaf(id: SignalId, evidence: &[Evidence], defs: &[SignalDef], profile: Profile) -> RuleValue {
-    let found = &evidence[id.index()];
-    let truth = match (found.truth, profile) {
-        (Truth::Unknown(_), Profile::Compat) => Truth::False,
-        (truth, _) => truth,
-    };
-    if !truth.is_true() {
-        return RuleValue::of(truth);
+impl Leaf {
+    fn value(self, evidence: &[Evidence], profile: Profile) -> RuleValue {
+        let found = &evidence[self.id.index()];
+        let truth = match (found.truth, profile) {
+            (Truth::Unknown(_), Profile::Compat) => Truth::False,
+            (truth, _) => truth,
+        };
+        if !truth.is_true() {
+            return RuleValue::of(truth);
+        }
+        let confidence = match (found.confidence, profile) {
+            (None, _) => 1.0,
+            (Some(confidence), Profile::Compat) if confidence <= 0.0 => 1.0,
+            (Some(confidence), _) => confidence,
+        };
+        RuleValue { truth, confidence, category: self.is_domain.then_some(self.id) }
     }
-    let confidence = match (found.confidence, profile) {
-        (None, _) => 1.0,
-        (Some(confidence), Profile::Compat) if confidence <= 0.0 => 1.0,
-        (Some(confidence), _) => confidence,
-    };
-    let category = (defs[id.index()].kind == SignalKind::Domain).then_some(id);
-    RuleValue { truth, confidence, category }
 }

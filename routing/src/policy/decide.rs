@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use super::order::Match;
 use super::session::{Proposal, Settled, Unsettled};
 use super::{Inputs, Policy};
-use crate::evidence::Truth;
 use crate::facts::Facts;
 use crate::ids::{DecisionId, SignalId, Target};
 use crate::outcome::{
@@ -108,23 +107,21 @@ impl Policy {
     }
 
     fn choose(&self, table: &EvidenceTable, trace: &mut DecisionTrace) -> Option<Chosen> {
-        let mut matched: SmallVec<[(usize, Chosen); 8]> = SmallVec::new();
-        for (at, decision) in self.decisions.iter().enumerate() {
-            let value = decision.rules.value(table, &self.defs, self.profile);
-            trace.decisions.push(DecisionResult { truth: value.truth, confidence: value.confidence });
-            if value.truth == Truth::True {
-                let decision = DecisionId(at as u16);
-                let chosen = Chosen { decision, confidence: value.confidence, category: value.category };
-                matched.push((at, chosen));
-            }
-        }
-        let tiered = matched.iter().any(|(at, _)| self.decisions[*at].tier > 0);
-        let view = |(at, chosen): &(usize, Chosen)| Match {
-            decision: &self.decisions[*at],
-            confidence: chosen.confidence,
-        };
-        let best = matched.iter().min_by(|a, b| self.order.compare(&view(a), &view(b), tiered));
-        best.map(|(_, chosen)| *chosen)
+        let results = &mut trace.decisions;
+        results.reserve_exact(self.decisions.len());
+        results.extend(self.decisions.iter().map(|decision| {
+            let value = decision.rules.value(table, self.profile);
+            DecisionResult { truth: value.truth, confidence: value.confidence }
+        }));
+        let matched = || (0..results.len()).filter(|at| results[*at].truth.is_true());
+        let tiered = matched().any(|at| self.decisions[at].tier > 0);
+        let view = |at: usize| Match { decision: &self.decisions[at], confidence: results[at].confidence };
+        let best = matched().min_by(|a, b| self.order.compare(&view(*a), &view(*b), tiered))?;
+        Some(Chosen {
+            decision: DecisionId(best as u16),
+            confidence: results[best].confidence,
+            category: self.decisions[best].rules.value(table, self.profile).category,
+        })
     }
 
     fn explicit(&self, inputs: &Inputs<'_>, target: Target, chosen: Option<Chosen>) -> Route {

@@ -27,6 +27,8 @@ mod learned;
 pub(crate) mod predicate;
 mod scanner;
 mod structure;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 pub use context::{DEFAULT_BYTES_PER_TOKEN, TokenRatio, context_tokens, estimate_tokens};
