@@ -186,3 +186,78 @@ where
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_what_was_archived() {
+        let record = Record {
+            last_seen_ms: u64::MAX,
+            tool_loop_until_ms: 1,
+            provider_state_until_ms: 2,
+            prompt_tokens: 3,
+            cached_tokens: 4,
+            completion_tokens: 5,
+            model: NameId(6),
+            decision: NameId(7),
+            backend: NameId(u32::MAX),
+            turns: 9,
+            switches: 10,
+            turns_on_model: 11,
+            last_prompt_tokens: 12,
+            last_cached_tokens: Record::UNREPORTED,
+            last_completion_tokens: 14,
+            turn_sequence: 15,
+            flags: Record::OPEN_TOOL_LOOP | Record::STALE,
+            demand: -0.0,
+            policy: [f32::MIN_POSITIVE, f32::INFINITY],
+        };
+        let read = Record::from_words(&record.to_words()).expect("plain data");
+        assert_eq!(read, Record { flags: Record::OPEN_TOOL_LOOP, ..record }, "staleness is not stored");
+        assert_eq!((read.demand.to_bits(), read.last_cached()), ((-0.0_f32).to_bits(), None));
+    }
+
+    #[test]
+    fn any_words_are_some_record() {
+        for word in [0, 1, u64::MAX, 0x7FF8_0000_7FC0_0001, 0x8000_0000_8000_0000] {
+            let record = Record::from_words(&[word; RECORD_WORDS]).expect("plain data");
+            assert_eq!(record.last_seen_ms, word);
+            let pin = Pin::from_words(&[word; PIN_WORDS]).expect("plain data");
+            assert_eq!(pin.to_words(), [word; PIN_WORDS]);
+        }
+    }
+
+    #[test]
+    fn a_pin_is_what_was_archived() {
+        let session = 0x0123_4567_89AB_CDEF_0011_2233_4455_6677_u128;
+        let pin = Pin {
+            session: session.into(),
+            expires_ms: 1,
+            created_ms: 2,
+            model: NameId(3),
+            backend: NameId(4),
+        };
+        assert_eq!(Pin::from_words(&pin.to_words()), Some(pin));
+        assert_eq!(u128::from(pin.session), session);
+    }
+
+    #[test]
+    fn locks_end_by_themselves() {
+        let record = Record {
+            last_seen_ms: 1000,
+            tool_loop_until_ms: 5000,
+            provider_state_until_ms: 9000,
+            flags: Record::OPEN_TOOL_LOOP,
+            ..Record::default()
+        };
+        assert!(record.is_in_tool_loop(4999) && !record.is_in_tool_loop(5000));
+        assert!(!record.has_provider_state(4999), "the flag is not set");
+        assert!(!record.is_expired(4999, 10), "locked");
+        assert!(record.is_expired(5000, 10) && !record.is_expired(5000, 4000));
+        assert!(!record.is_expired(0, 10), "a clock that went back makes nothing older");
+        let both = Record { flags: Record::OPEN_TOOL_LOOP | Record::PROVIDER_STATE, ..record };
+        assert!(both.is_locked(8999) && !both.is_locked(9000));
+    }
+}

@@ -87,6 +87,37 @@ fn the_lowest_rank_goes_and_what_is_kept_stays() {
 }
 
 #[test]
+fn threads_that_share_buckets_lose_no_update() {
+    const THREADS: u64 = 4;
+    const ROUNDS: u64 = if cfg!(miri) { 20 } else { 20_000 };
+    let memory = Memory::new(2);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let memory = &memory;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let key = u128::from((round * 7 + thread) % 20);
+                    let add = |found: Option<Found<2>>| {
+                        let [sum, check] = found.map_or([0, 0], |found| found.payload);
+                        assert_eq!(check, sum * 3, "torn");
+                        Some([sum + 1, (sum + 1) * 3])
+                    };
+                    assert!(matches!(
+                        memory.table(OWNER).upsert(key, add, |_| None),
+                        Upsert::Updated | Upsert::Inserted
+                    ));
+                    let seen = held(memory, (u128::from(round) * 11) % 20);
+                    assert!(seen.is_none_or(|[sum, check]| check == sum * 3), "torn");
+                }
+            });
+        }
+    });
+    let total: u64 = (0..20).filter_map(|key| held(&memory, key)).map(|[sum, _]| sum).sum();
+    assert_eq!(total, THREADS * ROUNDS);
+    assert_eq!(memory.corrupt(), 0, "no false alarm");
+}
+
+#[test]
 fn a_panicking_update_writes_nothing_and_unlocks() {
     let memory = Memory::new(2);
     memory.put(1, [1, 1]);
