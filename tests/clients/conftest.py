@@ -87,7 +87,7 @@ def configuration(port: int, admin: int, state: pathlib.Path, models: dict[str, 
         + decision("results", 300, "{operator: AND, conditions: [{type: conversation, name: results}]}", ["large"])
         + decision("hard", 200, "{operator: OR, conditions: [{type: keyword, name: hard}]}", ["large", "small"])
         + decision("everyday", 100, "{operator: AND, conditions: []}", ["small", "large"])
-        + f"global:\n  pintle:\n    workers: 2\n    state_dir: {state}\n    admin:\n"
+        + f"global:\n  pintle:\n    workers: 2\n    session: {{capacity: 4096}}\n    state_dir: {state}\n    admin:\n"
         f"      listen: 127.0.0.1:{admin}\n      socket: {state}.sock\n"
     )
 

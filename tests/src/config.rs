@@ -114,6 +114,10 @@ impl ConfigFile {
         if !self.pintle.contains("workers:") {
             text.push_str("    workers: 1\n");
         }
+        if !self.pintle.contains("session:") {
+            // The default holds a million sessions, in some 350 MB of file.
+            text.push_str("    session: {capacity: 4096}\n");
+        }
         text
     }
 }

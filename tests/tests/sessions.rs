@@ -103,7 +103,7 @@ fn a_failed_turn_is_not_remembered() {
     agent.messages.pop();
     let response = agent.say(&mut connection, "hello");
     assert_eq!(response.model(), "small", "no turn was served, so nothing holds the session");
-    assert_eq!(gateway.flow(&response.flow())["session"]["action"], "new");
+    assert_eq!(gateway.flow(&response.flow())["session"]["action"]["kind"], "new");
 }
 
 #[test]

@@ -29,10 +29,8 @@ fn health_ready_and_models_answer_without_a_backend() {
 fn unknown_paths_are_404_and_wrong_verbs_405_in_the_openai_dialect() {
     let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
     let gateway = Gateway::plain(&stand_in);
-    let mut connection = gateway.connect();
     for path in ["/v1/embeddings", "/v1/completions", "/v1/chat", "/v1/chat/completions/x", "/nowhere", "/"] {
-        connection.request(&format!("GET {path} HTTP/1.1\r\nhost: test"), b"");
-        connection.response().assert_openai_error(404);
+        gateway.connect().get(path).assert_openai_error(404);
     }
     for (verb, path, allowed) in [
         ("GET", "/v1/chat/completions", "POST"),
@@ -40,6 +38,7 @@ fn unknown_paths_are_404_and_wrong_verbs_405_in_the_openai_dialect() {
         ("DELETE", "/v1/models", "GET"),
         ("DELETE", "/health", "GET"),
     ] {
+        let mut connection = gateway.connect();
         connection.request(&format!("{verb} {path} HTTP/1.1\r\nhost: test"), b"");
         let response = connection.response();
         response.assert_openai_error(405);

@@ -108,10 +108,10 @@ fn an_unreadable_session_file_is_set_aside_not_overwritten() {
     assert_eq!(Agent::new("s1").say(&mut gateway.connect(), "hello").status, 200);
     gateway.signal(Signal::TERM);
     gateway.wait();
-    let session_file = std::fs::read_dir(gateway.state_dir())
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .find(|p| p.is_file() && p.file_name().unwrap().to_string_lossy().contains("session"))
+    let files = std::fs::read_dir(gateway.state_dir()).unwrap().map(|f| f.unwrap().path());
+    let session_file = files
+        .filter(|p| p.file_name().unwrap().to_string_lossy().contains("session"))
+        .max_by_key(|p| p.metadata().unwrap().len())
         .expect("a session file");
     let mut bytes = std::fs::read(&session_file).unwrap();
     bytes[..64].fill(0xa5);

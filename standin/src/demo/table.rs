@@ -76,12 +76,10 @@ impl Widths {
 
 /// Stayed, switched, held: the flow document's session action in words.
 pub(super) fn action(value: &Value) -> String {
-    match value {
-        Value::String(name) => name.replace('_', " "),
-        Value::Object(map) => map.iter().next().map_or_else(String::new, |(name, detail)| {
-            let detail = detail.as_str().unwrap_or_default().replace('_', " ");
-            format!("{}: {detail}", name.replace('_', " "))
-        }),
-        _ => "-".to_owned(),
+    let words = |key: &str| value[key].as_str().unwrap_or_default().replace('_', " ");
+    match (words("kind"), words("why")) {
+        (kind, _) if kind.is_empty() => "-".to_owned(),
+        (kind, why) if why.is_empty() => kind,
+        (kind, why) => format!("{kind}: {why}"),
     }
 }
