@@ -14,7 +14,7 @@ pub mod names {
     pub const JOURNAL_DOCUMENTS: &str = "pintle_journal_documents_total";
     /// Counter: bytes written to segments.
     pub const JOURNAL_BYTES: &str = "pintle_journal_bytes_total";
-    /// Counter, label `reason` (`queue_full`, `too_large`, `write_failed`): flow documents lost.
+    /// Counter, label `reason` (`queue_full`, `unwritable`, `write_failed`): flow documents lost.
     pub const JOURNAL_DROPPED: &str = "pintle_journal_dropped_total";
     /// Gauge: bytes in all segments.
     pub const JOURNAL_DISK_BYTES: &str = "pintle_journal_disk_bytes";

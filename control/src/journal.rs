@@ -104,25 +104,44 @@ pub enum JournalError {
     },
 }
 
-/// A document was not taken: the queue is full, or the journal has been closed. The loss is counted.
+/// A flow was not taken: the queue is full, or the journal has been closed. The loss is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the flow journal's queue is full")]
 pub struct Full;
 
+/// A flow that is over but not yet written out as a document, so that the thread that served it need not do
+/// that either.
+pub trait PendingFlow: Send {
+    /// The document; called once, on the control thread.
+    fn into_document(self: Box<Self>) -> FlowDocument;
+}
+
+impl PendingFlow for FlowDocument {
+    fn into_document(self: Box<Self>) -> FlowDocument {
+        *self
+    }
+}
+
 /// A producer's end of the journal; clones share one queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JournalHandle {
     shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
 }
 
+impl std::fmt::Debug for JournalHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalHandle").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
 impl JournalHandle {
-    /// Hands a document over for writing. Never waits; wakes the control thread at most once per batch.
+    /// Hands a flow over for writing. Never waits; wakes the control thread at most once per batch.
     ///
     /// # Errors
-    /// [`Full`] if [`JournalOptions::queue`] documents wait already, or after shutdown.
-    pub fn offer(&self, document: Box<FlowDocument>) -> Result<(), Full> {
-        self.shared.offer(document)
+    /// [`Full`] if [`JournalOptions::queue`] flows wait already, or after shutdown.
+    pub fn offer(&self, flow: Box<dyn PendingFlow>) -> Result<(), Full> {
+        self.shared.offer(flow)
     }
 
     /// Returns when everything offered before is in the file (though perhaps not yet on the device), or
@@ -164,9 +183,8 @@ impl JournalHandle {
 /// Flush requests that may wait for the writer.
 const PENDING_ORDERS: usize = 64;
 
-#[derive(Debug)]
 pub(crate) struct Shared {
-    queue: ArrayQueue<Box<FlowDocument>>,
+    queue: ArrayQueue<Box<dyn PendingFlow>>,
     wake: Notify,
     /// Set by the first producer after a drain, who also wakes the writer; the others need not.
     signalled: AtomicBool,
@@ -195,7 +213,7 @@ impl Loss {
             metrics::counter!(names::JOURNAL_DROPPED, "reason" => reason).increment(count);
         };
         publish("queue_full", self.full - told.full);
-        publish("too_large", self.unwritable - told.unwritable);
+        publish("unwritable", self.unwritable - told.unwritable);
         publish("write_failed", self.failed - told.failed);
     }
 }
@@ -214,8 +232,8 @@ impl Shared {
         }
     }
 
-    fn offer(&self, document: Box<FlowDocument>) -> Result<(), Full> {
-        if self.closed.load(Ordering::Acquire) || self.queue.push(document).is_err() {
+    fn offer(&self, flow: Box<dyn PendingFlow>) -> Result<(), Full> {
+        if self.closed.load(Ordering::Acquire) || self.queue.push(flow).is_err() {
             self.lost_full.fetch_add(1, Ordering::Relaxed);
             return Err(Full);
         }
@@ -231,7 +249,7 @@ impl Shared {
         self.signalled.swap(false, Ordering::AcqRel);
     }
 
-    fn take(&self) -> Option<Box<FlowDocument>> {
+    fn take(&self) -> Option<Box<dyn PendingFlow>> {
         self.queue.pop()
     }
 

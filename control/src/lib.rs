@@ -21,5 +21,5 @@ pub mod thread;
 pub use admin::AdminOptions;
 pub use book::{SessionBook, SessionView};
 pub use hooks::{ControlHooks, Drained, ReloadReport, ReloadResult};
-pub use journal::{Full, JournalHandle, JournalOptions};
+pub use journal::{Full, JournalHandle, JournalOptions, PendingFlow};
 pub use thread::{ControlError, ControlHandle, ControlOptions, ControlThread, Driver, Exit};

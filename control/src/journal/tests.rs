@@ -206,6 +206,29 @@ fn a_document_larger_than_the_limit_is_lost_alone() {
 }
 
 #[test]
+fn a_flow_that_cannot_be_written_out_is_lost_alone() {
+    struct Defect;
+    impl PendingFlow for Defect {
+        fn into_document(self: Box<Self>) -> FlowDocument {
+            panic!("a defect, on purpose")
+        }
+    }
+    on_each_backend(async |backend| {
+        let dir = TempDir::new().expect("temporary directory");
+        let options = options(&dir);
+        let journal = Running::start(&options, backend);
+        let ids = ids(2);
+        journal.handle.offer(document(ids[0])).expect("room");
+        journal.handle.offer(Box::new(Defect)).expect("room");
+        journal.handle.offer(document(ids[1])).expect("room");
+        let handle = journal.handle.clone();
+        journal.stop().await;
+        assert_eq!(handle.lost(), 1);
+        assert_eq!(tail(&options.dir, 9).expect("readable").len(), 2);
+    });
+}
+
+#[test]
 fn a_fault_of_the_disk_loses_what_it_hits_and_no_more() {
     on_each_backend(async |backend| {
         let dir = TempDir::new().expect("temporary directory");

@@ -1,6 +1,7 @@
 //! The task that takes documents from the queue and writes them.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pintle_routing::units::UnixMillis;
@@ -9,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::appender::Appender;
-use super::{BATCH_BYTES, GATHER, Loss, MAX_DOCUMENT_BYTES, SYNC_EVERY, Shared};
+use super::{BATCH_BYTES, GATHER, Loss, MAX_DOCUMENT_BYTES, PendingFlow, SYNC_EVERY, Shared};
 use crate::exposition::names;
 
 /// What the control thread asks of the writer.
@@ -101,9 +102,9 @@ impl Writer {
         self.shared.rearm();
         let mut documents = 0;
         for _ in 0..self.shared.capacity() {
-            let Some(document) = self.shared.take() else { break };
+            let Some(flow) = self.shared.take() else { break };
             let before = self.buffer.len();
-            if serde_json::to_writer(&mut self.buffer, &*document).is_err() {
+            if !encode(flow, &mut self.buffer) {
                 self.refuse(before);
                 continue;
             }
@@ -196,6 +197,12 @@ impl Writer {
         metrics::gauge!(names::JOURNAL_DISK_BYTES).set(self.appender.bytes() as f64);
         metrics::gauge!(names::JOURNAL_SEGMENTS).set(self.appender.segments() as f64);
     }
+}
+
+/// Appends the flow's document; false if that is impossible. A defect in one flow must not end the journal.
+fn encode(flow: Box<dyn PendingFlow>, buffer: &mut Vec<u8>) -> bool {
+    let document = std::panic::catch_unwind(AssertUnwindSafe(|| flow.into_document()));
+    document.is_ok_and(|document| serde_json::to_writer(buffer, &document).is_ok())
 }
 
 /// Lets documents gather for a moment so that one write carries many, unless an order comes first.
