@@ -20,10 +20,10 @@ use pintle_routing::facts::{Dialect, Needs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-const DEFAULT_ROUNDS: usize = 15;
+const DEFAULT_ROUNDS: usize = 101;
 const BODIES: u64 = 8;
-/// Bytes each measurement works through, so that all sizes take about as long.
-const BYTES_PER_ROUND: usize = 4 << 20;
+/// Bytes each measurement works through: so few that most measurements are not interrupted.
+const BYTES_PER_ROUND: usize = 256 << 10;
 
 #[derive(Deserialize)]
 struct RawBody<'a> {
@@ -151,13 +151,13 @@ fn median(mut samples: Vec<f64>) -> f64 {
 
 /// Median nanoseconds per call of each case over `inputs`.
 fn measure(cases: &mut [Case<'_>], inputs: &[Vec<u8>], rounds: usize) -> Vec<f64> {
-    let calls = (BYTES_PER_ROUND / inputs[0].len()).max(BODIES as usize);
+    let calls = (BYTES_PER_ROUND / inputs[0].len()).max(2);
     let mut samples = vec![Vec::new(); cases.len()];
-    for _ in 0..rounds {
+    for round in 0..rounds {
         for (case, samples) in cases.iter_mut().zip(&mut samples) {
             let start = Instant::now();
             for call in 0..calls {
-                black_box((case.1)(black_box(&inputs[call % inputs.len()])));
+                black_box((case.1)(black_box(&inputs[(round + call) % inputs.len()])));
             }
             samples.push(start.elapsed().as_nanos() as f64 / calls as f64);
         }

@@ -90,6 +90,9 @@ pub(crate) async fn call(
     let result = try_call(connection, exchange, call, &mut record).await;
     match &result {
         Ok(answered) => {
+            if let (true, Some(peer)) = (record.address.is_empty(), answered.stream.peer()) {
+                record.address = peer.to_string();
+            }
             record.status = Some(answered.head.status());
             if answered.head.status() >= 500 {
                 record.fault = Fault::Upstream;

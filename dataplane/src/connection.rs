@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) head_len: usize,
     /// Decoded body of a chunked request.
     decoded: Vec<u8>,
+    /// The part of the current request that is still in the input, as far as it has been read.
+    unconsumed: Option<Body>,
     served: u64,
 }
 
@@ -77,6 +79,15 @@ impl Exchange {
     pub(crate) fn dialect(&self) -> Dialect {
         self.flow.dialect()
     }
+
+    /// The model that the request was meant for, as far as that was decided.
+    pub(crate) fn model(&self) -> &str {
+        let decided = self.flow.decided.as_ref();
+        match decided.and_then(|decided| decided.outcome.verdict.route()) {
+            Some(route) => &self.generation.policy.models()[route.target.model.index()].name,
+            None => "unknown",
+        }
+    }
 }
 
 /// Answers one request on a connection that is over the limit, without reading it.
@@ -103,6 +114,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, listener: usize) {
         head: RequestHead::new(),
         head_len: 0,
         decoded: Vec::new(),
+        unconsumed: None,
         served: 0,
     };
     while let Some(()) = connection.next_head().await {
@@ -167,6 +179,7 @@ impl Connection {
     /// Serves the request whose head is in `input`.
     async fn request(&mut self) -> Next {
         self.served += 1;
+        self.unconsumed = Some(Body::Inline(0));
         let generation = self.worker.shared.generation.load_full();
         let at = now();
         let id = self.worker.ids.borrow_mut().next(at);
@@ -181,13 +194,15 @@ impl Connection {
         if let local::Route::Model(dialect) = route {
             flow.request.dialect = Some(dialect);
         }
-        let mut exchange = Exchange { flow, generation, id, start: Instant::now(), body_read: false };
+        let body_read = self.head.framing() == BodyFraming::None;
+        let mut exchange = Exchange { flow, generation, id, start: Instant::now(), body_read };
 
         self.worker.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         let next = match self.answer(&mut exchange, route).await {
             Ok(next) => next,
             Err(failure) => self.fail(&mut exchange, failure).await,
         };
+        self.consume();
         self.worker.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         finish(&self.worker, exchange.flow, exchange.start);
         next
@@ -205,13 +220,12 @@ impl Connection {
             local::authorize(self.settings(), self.head.view(&self.input))?;
         }
         let body = self.read_body(exchange).await?;
+        self.unconsumed = Some(body);
         match route {
             local::Route::Model(_) => turn::serve(self, exchange, body).await,
             _ => {
                 let (status, text) = local::answer(route, &self.worker.shared, &exchange.generation);
-                let next = self.respond(exchange, status, JSON, &text, &[]).await;
-                self.consume(body);
-                Ok(next)
+                Ok(self.respond(exchange, status, JSON, &text, &[]).await)
             }
         }
     }
@@ -302,11 +316,12 @@ impl Connection {
         }
     }
 
-    /// Drops the current request from the input; what follows it is the next one.
-    pub(crate) fn consume(&mut self, body: Body) {
-        let end = match body {
-            Body::Inline(length) => self.head_len + length,
-            Body::Decoded => self.head_len,
+    /// Drops the current request from the input, if that has not been done; what follows it is the next one.
+    pub(crate) fn consume(&mut self) {
+        let end = match self.unconsumed.take() {
+            None => return,
+            Some(Body::Inline(length)) => self.head_len + length,
+            Some(Body::Decoded) => self.head_len,
         };
         if end >= self.input.len() {
             self.input.clear();
@@ -376,14 +391,12 @@ impl Connection {
         failure.body(exchange.dialect(), &exchange.id.to_string(), &mut body);
         exchange.body_read &= !failure.close;
         let mut extra: smallvec::SmallVec<[Field<'_>; 2]> = smallvec::SmallVec::new();
-        match (failure.status, failure.param) {
-            (401, _) => extra.push(
-                Field::new(b"WWW-Authenticate", b"Bearer realm=\"pintle\"").expect("a valid field"),
-            ),
-            (405, Some(allow)) => {
-                extra.push(Field::new(b"Allow", allow.as_bytes()).expect("methods are valid"));
-            }
-            _ => {}
+        if failure.status == 401 {
+            let realm = b"Bearer realm=\"pintle\"";
+            extra.push(Field::new(b"WWW-Authenticate", realm).expect("a valid field"));
+        }
+        if let Some(allow) = failure.allow {
+            extra.push(Field::new(b"Allow", allow.as_bytes()).expect("methods are valid"));
         }
         let next = if failure.status == GONE {
             exchange.flow.ending.status = GONE;
@@ -392,6 +405,7 @@ impl Connection {
             self.respond(exchange, failure.status, JSON, &body, &extra).await
         };
         exchange.flow.ending.fault = failure.fault;
+        exchange.generation.meters.failed(exchange.model(), failure.code);
         exchange.flow.failure = Some(failure.message.into_owned());
         next
     }

@@ -19,6 +19,8 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// OpenAI's `error.param`: the offending member.
     pub param: Option<&'static str>,
+    /// Value of `Allow`, for a method that is not.
+    pub allow: Option<&'static str>,
     /// Whose fault it is.
     pub fault: Fault,
     /// The connection cannot be used for another request.
@@ -41,6 +43,7 @@ impl Failure {
             code,
             message: message.into(),
             param: None,
+            allow: None,
             fault: Fault::Client,
             close: false,
         }
@@ -134,32 +137,6 @@ pub fn json_string(text: &str, out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
-}
-
-/// The reason phrase of a status.
-pub fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        417 => "Expectation Failed",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "Unknown",
-    }
 }
 
 #[cfg(test)]

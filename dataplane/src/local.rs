@@ -47,7 +47,10 @@ pub(crate) fn unknown_path(path: &str) -> Failure {
 
 pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Failure {
     let shown: String = method.chars().take(32).collect();
-    Failure::client(405, "method_not_allowed", format!("{shown} is not allowed here; use {allow}.")).about(allow)
+    let mut failure =
+        Failure::client(405, "method_not_allowed", format!("{shown} is not allowed here; use {allow}."));
+    failure.allow = Some(allow);
+    failure
 }
 
 /// Checks the client's key where the listener demands one.

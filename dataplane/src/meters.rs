@@ -118,6 +118,11 @@ impl Meters {
         self.ended[if class < CLASSES.len() { class } else { 0 }][fault as usize].increment(1);
     }
 
+    /// A request failed. Rare enough to look the series up.
+    pub fn failed(&self, model: &str, reason: &'static str) {
+        counter!("llm_request_errors_total", "model" => model.to_owned(), "reason" => reason).increment(1);
+    }
+
     /// A request was routed in `seconds`, perhaps by a decision.
     pub fn routed(&self, seconds: f64, decision: Option<usize>) {
         self.routing.record(seconds);

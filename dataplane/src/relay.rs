@@ -180,15 +180,24 @@ pub(crate) async fn run(
     }
     match end {
         End::Whole => {
-            exchange.flow.ending.fault = if status >= 500 { Fault::Upstream } else { Fault::None };
+            if status >= 400 {
+                generation.meters.failed(exchange.model(), "upstream_status");
+            }
+            exchange.flow.ending.fault = match status {
+                500.. => Fault::Upstream,
+                400.. => Fault::Client,
+                _ => Fault::None,
+            };
             Ok(if keep { Next::Keep } else { Next::Close })
         }
         End::UpstreamBroke(failure) => {
+            generation.meters.failed(exchange.model(), failure.code);
             exchange.flow.ending.fault = Fault::Upstream;
             exchange.flow.failure = Some(failure.message.into_owned());
             Ok(Next::Close)
         }
         End::ClientLeft => {
+            generation.meters.failed(exchange.model(), "client_closed_request");
             exchange.flow.ending.status = GONE;
             exchange.flow.ending.fault = Fault::Client;
             exchange.flow.failure = Some("The client left before it had its whole answer.".into());

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use pintle_routing::facts::{Facts, SessionIdentity, SessionSnapshot};
+use pintle_routing::flow::Fault;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::Target;
 use pintle_routing::outcome::{Refusal, Route, Verdict};
@@ -54,26 +55,14 @@ pub(crate) async fn serve(
     let plan = match decide(connection, exchange, body)? {
         Conclusion::Route(plan) => plan,
         Conclusion::Answer(text, stream) => {
-            let next = relay::fixed_answer(connection, exchange, &text, stream).await;
-            connection.consume(body);
-            return Ok(next);
+            return Ok(relay::fixed_answer(connection, exchange, &text, stream).await);
         }
-        Conclusion::Refuse(refusal) => {
-            let failure = refused(refusal);
-            connection.consume(body);
-            return Err(failure);
-        }
+        Conclusion::Refuse(refusal) => return Err(refused(refusal)),
     };
-    match reach(connection, exchange, &plan, body).await {
-        Ok(answered) => {
-            connection.consume(body);
-            relay::run(connection, exchange, plan, answered).await
-        }
-        Err(failure) => {
-            connection.consume(body);
-            Err(failure)
-        }
-    }
+    let answered = reach(connection, exchange, &plan, body).await?;
+    // The body is not needed any more, and the answer may take minutes.
+    connection.consume();
+    relay::run(connection, exchange, plan, answered).await
 }
 
 enum Conclusion {
@@ -85,6 +74,10 @@ enum Conclusion {
 fn refused(refusal: Refusal) -> Failure {
     let mut failure = Failure::client(refusal.status, refusal.code, refusal.message);
     failure.kind = refusal.kind;
+    if refusal.status >= 500 {
+        // The request could have been served, had its models been up.
+        failure.fault = Fault::Upstream;
+    }
     failure
 }
 

@@ -20,7 +20,7 @@ fn malformed_bodies_are_400_with_a_position() {
         (b"{\"model\":\"auto\" \"messages\":[]}", "16"),
         (b"{\"model\":\"au\xffto\",\"messages\":[]}", "12"),
         (b"{\"model\":\"auto\",\"messages\":[{\"content\":\"\\ud800\"}]}", ""),
-        (b"{\"model\":\"auto\",\"n\":01}", "20"),
+        (b"{\"model\":\"auto\",\"n\":01}", "21"),
         (b"{\"model\":\"au\nto\",\"messages\":[]}", "12"),
         (b"[]", ""),
     ];

@@ -45,6 +45,7 @@ pub struct Stream {
     // Dropped before the socket, so that the watchdog never touches a descriptor that is closed.
     slot: Slot,
     socket: TcpStream,
+    peer: Option<SocketAddr>,
 }
 
 impl Stream {
@@ -52,7 +53,7 @@ impl Stream {
     pub fn accepted(socket: TcpStream, dog: &Rc<Watchdog>) -> Self {
         // Fails only on a socket that is already dead, which the first read will tell.
         let _ = socket.set_nodelay(true);
-        Self { slot: dog.watch(socket.as_raw_fd()), socket }
+        Self { slot: dog.watch(socket.as_raw_fd()), socket, peer: None }
     }
 
     /// Connects within `deadline`.
@@ -65,7 +66,7 @@ impl Stream {
         dog: &Rc<Watchdog>,
     ) -> Result<Self, IoError> {
         let socket = TcpStream::from_std(socket::start_connect(address)?)?;
-        let stream = Self { slot: dog.watch(socket.as_raw_fd()), socket };
+        let stream = Self { slot: dog.watch(socket.as_raw_fd()), socket, peer: Some(address) };
         stream.slot.arm(deadline, Shut::Both, false);
         let writable = stream.socket.writable(true).await;
         stream.slot.disarm();
@@ -83,6 +84,11 @@ impl Stream {
     /// The raw descriptor, for socket options.
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// The address that this stream was connected to; `None` for an accepted one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// The watchdog slot.

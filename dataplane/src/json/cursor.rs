@@ -321,8 +321,6 @@ impl<'b, B: Blocks> Cursor<'b, B> {
     fn long_string(&mut self, start: usize, mut from: usize) -> Scanned<StringSpan> {
         // Whether the block's first byte is escaped by the last one of the block before it.
         let mut carry = 0u64;
-        // Bytes of the block that must be hexadecimal digits because of a `\u` in the block before it.
-        let mut digits_due = 0u64;
         let (mut escapes, mut unicode) = (0u32, false);
         let mut padded = [0; BLOCK];
         loop {
@@ -335,35 +333,48 @@ impl<'b, B: Blocks> Cursor<'b, B> {
                 }
             };
             let masks = B::block(block);
-            let escaped = if masks.backslash | carry == 0 { 0 } else { escaped(masks.backslash, &mut carry) };
-            let end = masks.quote & !escaped & live;
-            // Bits below the closing quote; all of them if it is not in this block.
-            let inside = if end == 0 { live } else { (end & end.wrapping_neg()) - 1 };
-            if masks.control & inside != 0 {
-                self.at = from + (masks.control & inside).trailing_zeros() as usize;
-                return self.fault(ScanErrorKind::ControlCharacter);
-            }
-            let escaped = escaped & inside;
-            if escaped | digits_due != 0 {
-                escapes += escaped.count_ones();
-                let letters = escaped & !(masks.quote | masks.backslash);
-                if letters | digits_due != 0 {
-                    let hex = B::equal(block, b'u') & letters;
-                    unicode |= hex != 0;
-                    self.check_letters(block, from, letters & !hex)?;
-                    // The closing quote counts too: a digit due there is missing.
-                    let due =
-                        (hex << 1 | hex << 2 | hex << 3 | hex << 4 | digits_due) & (inside << 1 | 1) & live;
-                    if due != 0 && due & !B::hex_digits(block) != 0 {
-                        self.at = from + (due & !B::hex_digits(block)).trailing_zeros() as usize;
-                        return self.fault(ScanErrorKind::UnicodeEscape);
+            // One branch that is hard to predict for each block, not several.
+            if masks.backslash | carry == 0 {
+                let stop = (masks.quote | masks.control) & live;
+                if stop != 0 {
+                    self.at = from + stop.trailing_zeros() as usize;
+                    if masks.quote & stop & stop.wrapping_neg() == 0 {
+                        return self.fault(ScanErrorKind::ControlCharacter);
                     }
-                    digits_due = hex >> 63 | hex >> 62 | hex >> 61 | hex >> 60;
+                    self.at += 1;
+                    return Ok(StringSpan::new(Span::new(start, self.at), escapes, unicode));
                 }
-            }
-            if end != 0 {
-                self.at = from + end.trailing_zeros() as usize + 1;
-                return Ok(StringSpan::new(Span::new(start, self.at), escapes, unicode));
+            } else {
+                let escaped = escaped(masks.backslash, &mut carry);
+                let end = masks.quote & !escaped & live;
+                // Bits below the closing quote; all of them if it is not in this block.
+                let inside = if end == 0 { live } else { (end & end.wrapping_neg()) - 1 };
+                if masks.control & inside != 0 {
+                    self.at = from + (masks.control & inside).trailing_zeros() as usize;
+                    return self.fault(ScanErrorKind::ControlCharacter);
+                }
+                let mut letters = escaped & inside;
+                while letters != 0 {
+                    let at = letters.trailing_zeros() as usize;
+                    letters &= letters - 1;
+                    escapes += 1;
+                    match ESCAPES[usize::from(block[at % BLOCK])] {
+                        SIMPLE => {}
+                        UNICODE => {
+                            unicode = true;
+                            self.at = from + at + 1;
+                            self.four_digits()?;
+                        }
+                        _ => {
+                            self.at = from + at;
+                            return self.fault(ScanErrorKind::Escape);
+                        }
+                    }
+                }
+                if end != 0 {
+                    self.at = from + end.trailing_zeros() as usize + 1;
+                    return Ok(StringSpan::new(Span::new(start, self.at), escapes, unicode));
+                }
             }
             if live != !0 {
                 self.at = self.body.len();
@@ -373,21 +384,49 @@ impl<'b, B: Blocks> Cursor<'b, B> {
         }
     }
 
-    /// Checks the escape letters at `letters` (bits of `block`), other than `u`, quote and backslash.
+    /// Checks the digits of a `\u`. A closing quote among them is no digit, so they cannot lie behind it.
     #[inline(always)]
-    fn check_letters(&mut self, block: &[u8; BLOCK], from: usize, letters: u64) -> Scanned<()> {
-        let mut unknown = letters & !B::equal(block, b'n');
-        while unknown != 0 {
-            let at = unknown.trailing_zeros() as usize;
-            if !matches!(block[at % BLOCK], b'/' | b'b' | b'f' | b'r' | b't') {
-                self.at = from + at;
-                return self.fault(ScanErrorKind::Escape);
-            }
-            unknown &= unknown - 1;
+    fn four_digits(&mut self) -> Scanned<()> {
+        let digits = self.body.get(self.at..).and_then(|rest| rest.first_chunk::<4>());
+        let valid = digits.is_some_and(|digits| HEX[usize::from(digits[0])] & HEX[usize::from(digits[1])] & HEX[usize::from(digits[2])] & HEX[usize::from(digits[3])]);
+        if valid { Ok(()) } else { self.bad_digits() }
+    }
+
+    #[cold]
+    fn bad_digits(&mut self) -> Scanned<()> {
+        while self.peek().is_ascii_hexdigit() {
+            self.at += 1;
         }
-        Ok(())
+        if self.at < self.body.len() { self.fault(ScanErrorKind::UnicodeEscape) } else { self.expected("'\"'") }
     }
 }
+
+const SIMPLE: u8 = 1;
+const UNICODE: u8 = 2;
+
+/// What may follow a backslash.
+static ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    let simple = b"\"\\/bfnrt";
+    let mut at = 0;
+    while at < simple.len() {
+        table[simple[at] as usize] = SIMPLE;
+        at += 1;
+    }
+    table[b'u' as usize] = UNICODE;
+    table
+};
+
+/// Hexadecimal digits.
+static HEX: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_hexdigit();
+        byte += 1;
+    }
+    table
+};
 
 /// Which bytes follow a backslash that is not itself escaped, from the positions of all backslashes.
 ///
