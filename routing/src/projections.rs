@@ -25,8 +25,8 @@ use partition::Partition;
 /// Slope of `sigmoid_distance` where none is configured.
 const DEFAULT_SLOPE: f64 = 12.0;
 
-/// Values of knowledge base metrics by position in [`Projections::kb_metrics`]; absent ones are unknown.
-pub(crate) type KbMetrics = [f64];
+/// Values of knowledge base metrics by position in [`Projections::kb_metrics`]; `None` is unknown.
+pub(crate) type KbMetrics = [Option<f64>];
 
 #[derive(Debug)]
 pub(crate) struct Projections {
@@ -189,25 +189,29 @@ impl Projections {
         &self.kb_metrics
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.partitions.is_empty() && self.steps.is_empty()
-    }
-
-    /// Applies everything to a table of signals; `record` receives each step. Returns the score called
-    /// `demand`, clamped to `[0,1]`, if there is one and it is known.
-    pub(crate) fn apply(
+    /// Makes rival signals exclusive; `record` receives what became of each partition.
+    pub(crate) fn partition(
         &self,
         table: &mut EvidenceTable,
-        kb_metrics: &KbMetrics,
         defs: &[SignalDef],
         mut record: Option<&mut flow::Projections>,
-    ) -> Option<f64> {
+    ) {
         for partition in &self.partitions {
             let result = partition.apply(table, self.profile, record.is_some().then_some(defs));
             if let (Some(record), Some(result)) = (record.as_deref_mut(), result) {
                 record.partitions.push(result);
             }
         }
+    }
+
+    /// Computes scores and mappings; `record` receives each. Returns the score called `demand`, clamped to
+    /// `[0,1]`, if there is one and it is known.
+    pub(crate) fn score(
+        &self,
+        table: &mut EvidenceTable,
+        kb_metrics: &KbMetrics,
+        mut record: Option<&mut flow::Projections>,
+    ) -> Option<f64> {
         let mut totals: SmallVec<[Interval; 16]> = smallvec![Interval::ZERO; self.scores.len()];
         for step in &self.steps {
             match *step {
@@ -269,7 +273,9 @@ impl Source {
                 (None, _) => Interval::ZERO,
             },
             Self::Score(at) => totals[at],
-            Self::KbMetric(at) => kb_metrics.get(at).map_or(Interval::ANY, |value| Interval::point(*value)),
+            Self::KbMetric(at) => {
+                kb_metrics.get(at).copied().flatten().map_or(Interval::ANY, Interval::point)
+            }
             Self::Constant(value) => Interval::point(value),
         }
     }

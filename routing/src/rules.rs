@@ -164,6 +164,18 @@ impl Rule {
         RuleRecord { node, truth: value.truth, confidence: value.confidence, children }
     }
 
+    /// Makes the leaves of some signals never hold.
+    pub(crate) fn blind(&mut self, hidden: &impl Fn(SignalId) -> bool) {
+        match self {
+            Self::Leaf(leaf) if hidden(leaf.id) => *self = Self::NoSuchType("hidden".into()),
+            Self::Leaf(_) | Self::NoSuchType(_) => {}
+            Self::And(rules) | Self::Or(rules) | Self::Malformed(rules) => {
+                rules.iter_mut().for_each(|rule| rule.blind(hidden));
+            }
+            Self::Not(rule) => rule.blind(hidden),
+        }
+    }
+
     /// Every signal in the tree.
     pub(crate) fn leaves(&self, visit: &mut impl FnMut(SignalId)) {
         match self {

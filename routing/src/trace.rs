@@ -19,6 +19,8 @@ pub struct DecisionTrace {
     /// Base signals as they were read, before projections, indexed by
     /// [`SignalId`](crate::ids::SignalId). Empty when the client named its model.
     pub base: SmallVec<[Evidence; INLINE_SIGNALS]>,
+    /// Knowledge base metrics that projections read, in their order; `None` was not measured.
+    pub kb_metrics: SmallVec<[Option<f64>; 2]>,
     /// Every decision's result, indexed by [`DecisionId`].
     pub decisions: SmallVec<[DecisionResult; INLINE_DECISIONS]>,
     /// The decision that was chosen.

@@ -22,6 +22,9 @@ pub struct Recorded {
     pub facts: RecordedFacts,
     /// Every base signal as it was read, by `type:name`.
     pub evidence: Vec<(String, Evidence)>,
+    /// Knowledge base, metric, value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kb_metrics: Vec<(String, String, f64)>,
     /// The session as it was.
     pub session: Option<RecordedSession>,
     /// The target that made the state which the request refers to.

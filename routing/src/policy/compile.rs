@@ -98,7 +98,7 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
         }
         projections.note_used(|id| wanted[id.index()], &names.defs, &mut used);
     }
-    signals.restrict(used);
+    signals.restrict(used, &names.defs);
     Ok(Policy {
         profile,
         digest: digest(config, profile),

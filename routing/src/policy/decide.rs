@@ -9,7 +9,9 @@ use super::order::Match;
 use super::session::{Proposal, Settled, Unsettled};
 use super::{Inputs, Policy};
 use crate::facts::Facts;
+use crate::flow;
 use crate::ids::{DecisionId, SignalId, Target};
+use crate::learned::Learned;
 use crate::outcome::{
     Answer, Hold, INLINE_ALTERNATIVES, Outcome, Refusal, Route, SessionAction, SessionCommit, Switch, Verdict,
 };
@@ -33,11 +35,18 @@ enum Requested {
 }
 
 impl Policy {
-    /// As [`Policy::decide`], with everything that may be known.
+    /// As [`Policy::decide`], with everything that may be known but what takes a classifier.
     pub fn decide_with(&self, inputs: &Inputs<'_>) -> Outcome {
+        self.decide_measured(inputs, Learned::none())
+    }
+
+    /// As [`Policy::decide_with`], with what classifiers measured of the request.
+    pub fn decide_measured(&self, inputs: &Inputs<'_>, learned: &Learned) -> Outcome {
         let identified = !inputs.facts.identity.user.is_empty();
-        self.decide_on(inputs, identified, |table| {
-            self.signals.evaluate(inputs.facts, inputs.live.bytes_per_token, table);
+        self.decide_on(inputs, identified, |table, kb_metrics| {
+            self.signals.evaluate(inputs.facts, learned, inputs.live.bytes_per_token, table);
+            let metrics = self.projections.kb_metrics().iter();
+            kb_metrics.extend(metrics.map(|(kb, name)| self.signals.kb_metric(kb, name, learned)));
         })
     }
 
@@ -46,9 +55,9 @@ impl Policy {
         &self,
         inputs: &Inputs<'_>,
         identified: bool,
-        evaluate: impl FnOnce(&mut EvidenceTable),
+        evaluate: impl FnOnce(&mut EvidenceTable, &mut SmallVec<[Option<f64>; 2]>),
     ) -> Outcome {
-        let trace = DecisionTrace::default();
+        let mut trace = DecisionTrace::default();
         let requested = self.requested(inputs.facts);
         let refusal = if matches!(requested, Requested::Unknown) {
             no_such_model(&inputs.facts.requested_model)
@@ -56,7 +65,7 @@ impl Policy {
             no_identity()
         } else {
             let mut table = self.blank.clone();
-            evaluate(&mut table);
+            evaluate(&mut table, &mut trace.kb_metrics);
             return self.conclude(inputs, requested, table, trace);
         };
         Outcome { verdict: Verdict::Refuse(refusal), trace }
@@ -78,11 +87,7 @@ impl Policy {
         mut trace: DecisionTrace,
     ) -> Outcome {
         trace.base.clone_from(&table);
-        let demand = if self.projections.is_empty() {
-            None
-        } else {
-            self.projections.apply(&mut table, &[], &self.defs, None)
-        };
+        let demand = self.derive(&mut table, &trace.kb_metrics, None);
         let chosen = if self.skips_decisions(inputs.facts) { None } else { self.choose(&table, &mut trace) };
         trace.chosen = chosen.map(|chosen| chosen.decision);
         if let Some(chosen) = chosen {
@@ -99,6 +104,18 @@ impl Policy {
             },
         };
         Outcome { verdict, trace }
+    }
+
+    /// Everything that follows from base evidence alone, in place. Returns the turn's demand, if measured.
+    pub(super) fn derive(
+        &self,
+        table: &mut EvidenceTable,
+        kb_metrics: &[Option<f64>],
+        mut record: Option<&mut flow::Projections>,
+    ) -> Option<f64> {
+        self.projections.partition(table, &self.defs, record.as_deref_mut());
+        self.signals.finish(table);
+        self.projections.score(table, kb_metrics, record)
     }
 
     /// v0.3.0 decides nothing about a request without text.

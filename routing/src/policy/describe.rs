@@ -30,8 +30,8 @@ impl Policy {
         doc.facts = self.facts_summary(inputs);
         let mut table = outcome.trace.base.clone();
         doc.projections = Projections::default();
-        if !table.is_empty() && !self.projections.is_empty() {
-            self.projections.apply(&mut table, &[], &self.defs, Some(&mut doc.projections));
+        if !table.is_empty() {
+            self.derive(&mut table, &outcome.trace.kb_metrics, Some(&mut doc.projections));
         }
         let signals = self.defs.iter().zip(&table).map(|(def, evidence)| SignalRecord {
             signal: def.key.clone(),
@@ -202,6 +202,13 @@ impl Policy {
         Recorded {
             facts: RecordedFacts::of(inputs.facts, keep_private),
             evidence: evidence.collect(),
+            kb_metrics: self
+                .projections
+                .kb_metrics()
+                .iter()
+                .zip(&outcome.trace.kb_metrics)
+                .filter_map(|((kb, metric), value)| Some((kb.clone(), metric.clone(), (*value)?)))
+                .collect(),
             session: inputs.session.map(RecordedSession::from),
             provider_owner: inputs.provider_owner.map(str::to_owned),
             now: inputs.now,

@@ -3,14 +3,16 @@
 use super::{Inputs, Policy};
 use crate::evidence::{Evidence, Unknown};
 use crate::flow::Recorded;
+use crate::learned::Learned;
 use crate::live::{LiveSignals, ModelLive};
 use crate::outcome::Outcome;
 
 impl Policy {
     /// Decides again from recorded inputs.
     ///
-    /// With texts on record everything is evaluated anew, under any policy. Without, the recorded evidence
-    /// stands in; under another policy, a signal that was not recorded is unknown.
+    /// With texts on record, what can be computed from them is computed anew, under any policy. Without, the
+    /// recorded evidence stands in for it, as it always does for what classifiers measured; under another
+    /// policy, a signal that was not recorded is unknown.
     pub fn replay(&self, recorded: &Recorded) -> Outcome {
         let facts = recorded.facts.facts();
         let snapshot = recorded.session.as_ref().map(|session| session.snapshot());
@@ -22,14 +24,22 @@ impl Policy {
             now: recorded.now,
             live: &live,
         };
-        if recorded.facts.private.is_some() {
-            return self.decide_with(&inputs);
-        }
-        self.decide_on(&inputs, recorded.facts.identified, |table| {
+        let has_texts = recorded.facts.private.is_some();
+        self.decide_on(&inputs, recorded.facts.identified, |table, kb_metrics| {
+            if has_texts {
+                self.signals.evaluate(&facts, Learned::none(), live.bytes_per_token, table);
+            }
             for (def, slot) in self.defs.iter().zip(table) {
+                if has_texts && !def.kind.is_learned() {
+                    continue;
+                }
                 let found = recorded.evidence.iter().find(|(key, _)| *key == def.key);
                 *slot = found.map_or(Evidence::unknown(Unknown::NotRecorded), |(_, evidence)| *evidence);
             }
+            kb_metrics.extend(self.projections.kb_metrics().iter().map(|(kb, metric)| {
+                let mut known = recorded.kb_metrics.iter();
+                known.find(|(a, b, _)| a == kb && b == metric).map(|(_, _, value)| *value)
+            }));
         })
     }
 

@@ -67,7 +67,8 @@ impl Bench {
 
     fn run(&mut self) -> flow::Projections {
         let mut record = flow::Projections::default();
-        self.projections.apply(&mut self.table, &[], &self.names.defs, Some(&mut record));
+        self.projections.partition(&mut self.table, &self.names.defs, Some(&mut record));
+        self.projections.score(&mut self.table, &[], Some(&mut record));
         record
     }
 

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use crate::evidence::{Evidence, Unknown};
 use crate::facts::{Facts, Needs};
 use crate::ids::SignalId;
+use crate::learned::Learned;
 use crate::trace::INLINE_SIGNALS;
 
 mod authz;
@@ -23,6 +24,7 @@ mod context;
 mod conversation;
 mod event;
 mod keyword;
+mod language;
 mod learned;
 pub(crate) mod predicate;
 mod scanner;
@@ -232,7 +234,8 @@ pub(crate) struct Signals {
     conversation: conversation::Conversation,
     event: event::Events,
     keyword: keyword::Keywords,
-    learned: learned::Learned,
+    language: language::Languages,
+    learned: learned::Families,
     structure: structure::Structures,
     used: Used,
 }
@@ -286,8 +289,9 @@ impl Signals {
         let conversation = conversation::Conversation::compile(&signals.conversation, c);
         let structure = structure::Structures::compile(&signals.structure, c);
         let event = event::Events::compile(&signals.events, c);
-        let learned = learned::Learned::compile(config, c);
+        let language = language::Languages::compile(&signals.language, c);
         let authz = authz::Authz::compile(&signals.role_bindings, &config.global.services.authz, c);
+        let learned = learned::Families::compile(config, c);
         let scanner = match compiler.scanner.build() {
             Ok(scanner) => scanner,
             Err(error) => {
@@ -302,14 +306,16 @@ impl Signals {
             conversation,
             event,
             keyword: keyword?,
+            language,
             learned,
             structure,
             used: Used::default(),
         })
     }
 
-    /// Evaluates only these families from now on.
-    pub(crate) fn restrict(&mut self, used: Used) {
+    /// Evaluates only these families from now on, and those that they depend on.
+    pub(crate) fn restrict(&mut self, mut used: Used, defs: &[SignalDef]) {
+        self.learned.note_used(defs, &mut used);
         self.used = used;
     }
 
@@ -317,8 +323,8 @@ impl Signals {
     pub(crate) fn needs(&self) -> Needs {
         Needs {
             current_user: self.used.reads_user_text(),
-            prior_user: self.used.contains(SignalKind::Reask),
-            non_user: false,
+            prior_user: self.used.contains(SignalKind::Reask) || self.learned.reads_history(self.used),
+            non_user: self.learned.reads_history(self.used),
         }
     }
 
@@ -327,8 +333,14 @@ impl Signals {
         self.used.contains(SignalKind::Authz) && !self.authz.fails_open()
     }
 
-    /// Fills the table. On entry every declared signal of a used family that nothing fills is unknown.
-    pub(crate) fn evaluate(&self, facts: &Facts<'_>, bytes_per_token: f64, out: &mut EvidenceTable) {
+    /// Fills the table, in which every signal is unknown.
+    pub(crate) fn evaluate(
+        &self,
+        facts: &Facts<'_>,
+        learned: &Learned,
+        bytes_per_token: f64,
+        out: &mut EvidenceTable,
+    ) {
         let used = self.used;
         if used.contains(SignalKind::Context) {
             self.context.evaluate(facts, bytes_per_token, out);
@@ -339,20 +351,43 @@ impl Signals {
         if used.contains(SignalKind::Authz) {
             self.authz.evaluate(facts, out);
         }
-        let scanned = [SignalKind::Keyword, SignalKind::Structure, SignalKind::Event];
-        if scanned.into_iter().any(|kind| used.contains(kind)) {
-            let text = evaluation_text(facts);
-            let hits = self.scanner.scan(&text);
-            if used.contains(SignalKind::Keyword) {
-                self.keyword.evaluate(&text, &hits, out);
-            }
-            if used.contains(SignalKind::Structure) {
-                self.structure.evaluate(&text, &hits, out);
-            }
-            if used.contains(SignalKind::Event) {
-                self.event.evaluate(&hits, out);
-            }
+        if !used.reads_user_text() {
+            return;
         }
+        let text = evaluation_text(facts);
+        let hits = self.scanner.scan(&text);
+        if used.contains(SignalKind::Keyword) {
+            self.keyword.evaluate(&text, &hits, out);
+        }
+        if used.contains(SignalKind::Structure) {
+            self.structure.evaluate(&text, &hits, out);
+        }
+        if used.contains(SignalKind::Event) {
+            self.event.evaluate(&hits, out);
+        }
+        if used.contains(SignalKind::Language) {
+            self.language.evaluate(&text, out);
+        }
+        let request =
+            learned::Request { facts, text: &text, hits: &hits, scan: &|text| self.scanner.scan(text) };
+        self.learned.evaluate(&request, learned, used, out);
+    }
+
+    /// What comes between partitions and scores.
+    pub(crate) fn finish(&self, out: &mut EvidenceTable) {
+        self.learned.finish(out);
+    }
+
+    /// The value of a knowledge base's metric, if it was measured.
+    pub(crate) fn kb_metric(&self, kb: &str, metric: &str, learned: &Learned) -> Option<f64> {
+        self.learned.kb_metric(kb, metric, learned)
+    }
+}
+
+/// Gives every signal the same unknown.
+fn unknown_all(ids: impl IntoIterator<Item = SignalId>, why: Unknown, out: &mut EvidenceTable) {
+    for id in ids {
+        out[id.index()] = Evidence::unknown(why);
     }
 }
 

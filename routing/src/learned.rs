@@ -1,0 +1,142 @@
+//! What classifiers measured of one request.
+//!
+//! A classifier fills in numbers; what they mean (thresholds, margins, bands, groups) is configured and is
+//! applied here, so that a decision can be explained and repeated without the classifier. A family that
+//! nothing measured says why, and its signals are unknown.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Unknown;
+
+/// One family's measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading<T> {
+    /// It was measured.
+    Given(T),
+    /// It was not.
+    Missing(Unknown),
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self::Missing(Unknown::NoClassifier)
+    }
+}
+
+impl<T> Reading<T> {
+    pub(crate) const fn given(&self) -> Result<&T, Unknown> {
+        match self {
+            Self::Given(value) => Ok(value),
+            Self::Missing(why) => Err(*why),
+        }
+    }
+}
+
+/// Measurements of all learned families. Lists "per rule" follow the order of the configuration; one that is
+/// too short leaves the rest unknown.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Learned {
+    /// Similarity of the request to each rule's bank of examples.
+    pub embedding: Reading<Vec<f64>>,
+    /// Probabilities of subject labels.
+    pub domain: Reading<DomainReading>,
+    /// Similarities to each rule's hard and easy examples.
+    pub complexity: Reading<Vec<ComplexityReading>>,
+    /// Similarity of the request to each rule's bank.
+    pub preference: Reading<Vec<f64>>,
+    /// Probability that the request needs fact checking.
+    pub fact_check: Reading<f64>,
+    /// What the user's turn says about the answer before it.
+    pub user_feedback: Reading<LabelReading>,
+    /// Probability of an attack, and similarities to examples.
+    pub jailbreak: Reading<JailbreakReading>,
+    /// Entities of personal data.
+    pub pii: Reading<PiiReading>,
+    /// Similarity to each label of each knowledge base.
+    pub kb: Reading<Vec<KbReading>>,
+    /// `AR`, `DIFFUSION` or `BOTH`.
+    pub modality: Reading<LabelReading>,
+    /// Similarity of the current user turn to the earlier ones, newest first.
+    pub reask: Reading<Vec<f64>>,
+}
+
+impl Learned {
+    /// No classifier measured anything.
+    pub const fn none() -> &'static Self {
+        const fn missing<T>() -> Reading<T> {
+            Reading::Missing(Unknown::NoClassifier)
+        }
+        static NONE: Learned = Learned {
+            embedding: missing(),
+            domain: missing(),
+            complexity: missing(),
+            preference: missing(),
+            fact_check: missing(),
+            user_feedback: missing(),
+            jailbreak: missing(),
+            pii: missing(),
+            kb: missing(),
+            modality: missing(),
+            reask: missing(),
+        };
+        &NONE
+    }
+}
+
+/// A label and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabelReading {
+    /// The likeliest label.
+    pub label: String,
+    /// In `[0,1]`.
+    pub probability: f64,
+}
+
+/// Probabilities of subject labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DomainReading {
+    /// Label and probability.
+    pub labels: Vec<(String, f64)>,
+    /// All labels are listed, so that the entropy of the distribution is known.
+    pub complete: bool,
+}
+
+/// Similarities to hard and easy examples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ComplexityReading {
+    /// Text against hard and easy examples.
+    pub text: (f64, f64),
+    /// Image against hard and easy examples, where both sides have image examples.
+    pub image: Option<(f64, f64)>,
+}
+
+/// Evidence of an attack.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JailbreakReading {
+    /// Probability of an attack in the current text.
+    pub current: f64,
+    /// Highest probability in any earlier text, if they were read.
+    pub history: Option<f64>,
+    /// Per rule: the greatest similarity of any read text to attack examples and to harmless ones.
+    pub contrastive: Vec<Option<(f64, f64)>>,
+}
+
+/// Entities of personal data: type and confidence.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PiiReading {
+    /// In the current text.
+    pub current: Vec<(String, f64)>,
+    /// In earlier texts, if they were read.
+    pub history: Option<Vec<(String, f64)>>,
+}
+
+/// Similarity to the labels of one knowledge base.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KbReading {
+    /// The knowledge base.
+    pub kb: String,
+    /// Label and similarity.
+    pub labels: Vec<(String, f64)>,
+}
