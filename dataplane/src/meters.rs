@@ -13,6 +13,8 @@ use pintle_routing::flow::Fault;
 use pintle_routing::live::{Latency, ModelLive};
 use pintle_routing::policy::Policy;
 
+use crate::shared::Shared;
+
 /// Registers help texts and units.
 pub fn describe() {
     describe_counter!("llm_model_requests_total", "Requests routed, by the model that served them");
@@ -33,7 +35,29 @@ pub fn describe() {
     describe_counter!("pintle_session_lock_breaches_total", "Hard locks that could not be kept");
     describe_counter!("pintle_session_not_stored_total", "Turns whose session found no room in session memory");
     describe_counter!("pintle_flows_dropped_total", "Flow documents lost because the journal was behind");
+    describe_gauge!("pintle_connections", "Client connections");
+    describe_gauge!("pintle_in_flight", "Requests between their head and their answer's last byte");
+    describe_gauge!("pintle_generation", "Configurations applied since the start");
+    describe_gauge!("pintle_backend_up", "1 while a backend is believed to be up");
+    describe_gauge!("pintle_backend_in_flight", "Requests at a backend");
     describe_counter!("pintle_panics_total", "Connections ended by a defect in this program");
+}
+
+/// Sets the gauges: what is going on now.
+pub fn gauge(shared: &Shared) {
+    gauge!("pintle_connections").set(shared.connections.load(Ordering::Relaxed) as f64);
+    gauge!("pintle_in_flight").set(shared.in_flight.load(Ordering::Relaxed) as f64);
+    let generation = shared.generation.load();
+    gauge!("pintle_generation").set(generation.serial as f64);
+    let now = crate::shared::now().get();
+    for model in &generation.upstreams.models {
+        for backend in &model.backends {
+            let up = f64::from(u8::from(backend.health.is_up(now)));
+            let labels = [("model", model.name.clone()), ("backend", backend.spec.name.clone())];
+            gauge!("pintle_backend_up", &labels).set(up);
+            gauge!("pintle_backend_in_flight", &labels).set(f64::from(backend.health.in_flight()));
+        }
+    }
 }
 
 /// Counters of one policy.

@@ -292,6 +292,16 @@ impl Relay {
             "model" => generation.policy.models()[answered.target.model.index()].name.clone()
         )
         .increment(1);
+        if plan.route.switched
+            && let Some(before) = exchange.flow.decided.as_ref().and_then(|decided| decided.session.as_ref())
+        {
+            metrics::counter!(
+                "llm_session_model_transitions_total",
+                "from_model" => before.model.clone(),
+                "to_model" => generation.policy.target_name(answered.target).to_owned()
+            )
+            .increment(1);
+        }
         if matches!(action, SessionAction::Released(_)) {
             generation.meters.breaches.increment(1);
         }

@@ -7,7 +7,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_dataplane::shared::Shared;
 use pintle_dataplane::upstream::Upstreams;
 
 /// Time between two look-ups of all names.
@@ -38,25 +37,4 @@ pub(crate) fn resolve(upstreams: &Upstreams) -> Vec<String> {
         }
     }
     lost
-}
-
-/// Looks all names up again on a thread of its own, if there are any.
-pub(crate) fn refresh(shared: &Arc<Shared>) {
-    let names = shared
-        .generation
-        .load()
-        .upstreams
-        .all()
-        .any(|backend| backend.spec.host.parse::<std::net::IpAddr>().is_err());
-    if !names {
-        return;
-    }
-    let shared = shared.clone();
-    let spawned = std::thread::Builder::new().name("pintle-resolve".into()).spawn(move || {
-        let generation = shared.generation.load_full();
-        resolve(&generation.upstreams);
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "backend names not looked up");
-    }
 }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pintle_config::{Config, Format, Profile, ProfileSetting, Report, Severity, secrets};
@@ -63,6 +63,8 @@ struct Prepared {
     policy: Policy,
     secrets: secrets::Secrets,
     report: Report,
+    /// The file.
+    bytes: Vec<u8>,
 }
 
 /// Runs the gateway until it is told to end.
@@ -112,6 +114,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     for warning in &wired.warnings {
         warn!("{warning}");
     }
+    let source = prepared.bytes.clone();
     let generation = generation(prepared, wired, &store, None);
     for host in resolve::resolve(&generation.upstreams) {
         warn!(host, "backend host has no address yet; its models are tried elsewhere");
@@ -119,7 +122,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let digest = generation.policy.digest_hex();
     let shared = Shared::new(generation, store, Box::new(JournalSink(control.journal())), startup);
     let workers = worker::start(&shared).map_err(ServeError::Listen)?;
-    let _ = plane.set(Arc::new(Plane { shared: shared.clone(), reloading: Mutex::new(()) }));
+    let _ = plane.set(Arc::new(Plane { shared: shared.clone(), source: Mutex::new(source) }));
     let deadline = Instant::now() + Duration::from_secs(10);
     while shared.life() == Life::Starting && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(1));
@@ -144,12 +147,14 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
 /// The running data plane, as the control thread's hooks see it.
 struct Plane {
     shared: Arc<Shared>,
-    reloading: Mutex<()>,
+    /// The configuration file in force.
+    source: Mutex<Vec<u8>>,
 }
 
 fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Store>) -> ControlHooks {
     let starting = || "the data plane is starting".to_owned();
-    let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names) = (
+    let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names, for_gauges) = (
+        plane.clone(),
         plane.clone(),
         plane.clone(),
         plane.clone(),
@@ -185,14 +190,25 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
             for_config.get().map_or(Value::Null, |plane| summary(&plane.shared.generation.load()))
         }),
         sessions: Some(store.clone()),
-        periodic: vec![(
-            resolve::EVERY,
-            Box::new(move || {
-                if let Some(plane) = for_names.get() {
-                    resolve::refresh(&plane.shared);
-                }
-            }),
-        )],
+        periodic: vec![
+            (
+                resolve::EVERY,
+                Box::new(move || {
+                    if let Some(plane) = for_names.get() {
+                        // Runs on a helper thread, where a slow name server holds up nobody.
+                        resolve::resolve(&plane.shared.generation.load_full().upstreams);
+                    }
+                }),
+            ),
+            (
+                GAUGES_EVERY,
+                Box::new(move || {
+                    if let Some(plane) = for_gauges.get() {
+                        meters::gauge(&plane.shared);
+                    }
+                }),
+            ),
+        ],
     }
 }
 
@@ -212,7 +228,7 @@ fn prepare(path: &Path) -> Result<Prepared, ServeError> {
     };
     let policy =
         Policy::compile(&config, profile).map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
-    Ok(Prepared { config, policy, secrets, report })
+    Ok(Prepared { config, policy, secrets, report, bytes })
 }
 
 fn lines(name: &str, errors: &[CompileError]) -> String {
@@ -235,6 +251,9 @@ fn announce_findings(path: &Path, report: &Report) {
         }
     }
 }
+
+/// How often gauges are brought up to date.
+const GAUGES_EVERY: Duration = Duration::from_secs(2);
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
@@ -279,7 +298,8 @@ fn refused(policy_digest: String, summary: String, findings: Value) -> ReloadRep
 
 /// Reads the configuration again. Requests in flight end under the policy that they began with.
 fn reload(plane: &Plane, path: &Path) -> ReloadReport {
-    let _one_at_a_time = plane.reloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Held throughout: one reload at a time.
+    let mut source = plane.source.lock().unwrap_or_else(PoisonError::into_inner);
     let shared = &plane.shared;
     let before = shared.generation.load_full();
     let prepared = match prepare(path) {
@@ -294,6 +314,7 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
         Ok(_) => {}
         Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
     }
+    let bytes = prepared.bytes.clone();
     let wired = wire::backends(&prepared.config, &prepared.policy, &prepared.secrets);
     notes.extend(wired.warnings.iter().cloned());
     let findings = findings(&prepared.report);
@@ -301,6 +322,9 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     let next = generation(prepared, wired, &shared.store, Some(&before));
     resolve::resolve(&next.upstreams);
     let digest = next.policy.digest_hex();
+    // Applied all the same: keys and addresses may have changed behind an unchanged file.
+    let unchanged = *source == bytes;
+    *source = bytes;
     shared.generation.store(Arc::new(next));
     for note in &notes {
         warn!("{note}");
@@ -310,7 +334,8 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
         summary.push_str("; ");
         summary.push_str(&notes.join("; "));
     }
-    ReloadReport { result: ReloadResult::Applied, policy_digest: digest, summary, findings }
+    let result = if unchanged { ReloadResult::Unchanged } else { ReloadResult::Applied };
+    ReloadReport { result, policy_digest: digest, summary, findings }
 }
 
 fn addresses(startup: &pintle_dataplane::settings::Startup) -> Vec<std::net::SocketAddr> {

@@ -5,9 +5,10 @@
 
 use std::marker::PhantomData;
 
-use super::blocks::{BLOCK, Blocks, SHORT};
+use super::blocks::{SHORT, Strings};
 use super::error::{Fault, ScanErrorKind};
 use super::spans::{Span, StringSpan};
+use super::strings::StringEnd;
 
 /// Deepest nesting that can be configured.
 pub(super) const MAX_DEPTH: u32 = 1024;
@@ -17,17 +18,17 @@ const LONGEST_NAME: usize = 32;
 pub(super) type Scanned<T> = Result<T, Fault>;
 
 /// A place in a body, moving forward.
-pub(super) struct Cursor<'b, B> {
+pub(super) struct Cursor<'b, S> {
     body: &'b [u8],
     at: usize,
     depth: u32,
     limit: u32,
-    blocks: PhantomData<B>,
+    strings: PhantomData<S>,
 }
 
-impl<'b, B: Blocks> Cursor<'b, B> {
-    pub(super) fn new(body: &'b [u8], depth_limit: u32) -> Cursor<'b, B> {
-        Cursor { body, at: 0, depth: 0, limit: depth_limit.min(MAX_DEPTH), blocks: PhantomData }
+impl<'b, S: Strings> Cursor<'b, S> {
+    pub(super) fn new(body: &'b [u8], depth_limit: u32) -> Cursor<'b, S> {
+        Cursor { body, at: 0, depth: 0, limit: depth_limit.min(MAX_DEPTH), strings: PhantomData }
     }
 
     /// Bytes before the next one.
@@ -306,7 +307,7 @@ impl<'b, B: Blocks> Cursor<'b, B> {
         let mut from = start + 1;
         // Member names, roles and ids mostly end within 16 bytes.
         if let Some(bytes) = self.body.get(from..).and_then(|rest| rest.first_chunk::<SHORT>()) {
-            let masks = B::short(bytes);
+            let masks = S::short(bytes);
             let first = (masks.quote | masks.backslash | masks.control).trailing_zeros() as usize;
             if first < SHORT && masks.quote >> first & 1 == 1 {
                 self.at = from + first + 1;
@@ -314,133 +315,10 @@ impl<'b, B: Blocks> Cursor<'b, B> {
             }
             from += first.min(SHORT);
         }
-        self.long_string(start, from)
+        let StringEnd { end, escapes, unicode } = S::rest_of_string(self.body, from)?;
+        self.at = end;
+        Ok(StringSpan::new(Span::new(start, end), escapes, unicode))
     }
-
-    /// The rest of a string that began at `start` and has nothing but plain characters before `from`.
-    fn long_string(&mut self, start: usize, mut from: usize) -> Scanned<StringSpan> {
-        // Whether the block's first byte is escaped by the last one of the block before it.
-        let mut carry = 0u64;
-        let (mut escapes, mut unicode) = (0u32, false);
-        let mut padded = [0; BLOCK];
-        loop {
-            let rest = self.body.get(from..).unwrap_or_default();
-            let (block, live) = match rest.first_chunk::<BLOCK>() {
-                Some(block) => (block, !0),
-                None => {
-                    padded[..rest.len()].copy_from_slice(rest);
-                    (&padded, (1 << rest.len()) - 1)
-                }
-            };
-            let masks = B::block(block);
-            // One branch that is hard to predict for each block, not several.
-            if masks.backslash | carry == 0 {
-                let stop = (masks.quote | masks.control) & live;
-                if stop != 0 {
-                    self.at = from + stop.trailing_zeros() as usize;
-                    if masks.quote & stop & stop.wrapping_neg() == 0 {
-                        return self.fault(ScanErrorKind::ControlCharacter);
-                    }
-                    self.at += 1;
-                    return Ok(StringSpan::new(Span::new(start, self.at), escapes, unicode));
-                }
-            } else {
-                let escaped = escaped(masks.backslash, &mut carry);
-                let end = masks.quote & !escaped & live;
-                // Bits below the closing quote; all of them if it is not in this block.
-                let inside = if end == 0 { live } else { (end & end.wrapping_neg()) - 1 };
-                if masks.control & inside != 0 {
-                    self.at = from + (masks.control & inside).trailing_zeros() as usize;
-                    return self.fault(ScanErrorKind::ControlCharacter);
-                }
-                let mut letters = escaped & inside;
-                while letters != 0 {
-                    let at = letters.trailing_zeros() as usize;
-                    letters &= letters - 1;
-                    escapes += 1;
-                    match ESCAPES[usize::from(block[at % BLOCK])] {
-                        SIMPLE => {}
-                        UNICODE => {
-                            unicode = true;
-                            self.at = from + at + 1;
-                            self.four_digits()?;
-                        }
-                        _ => {
-                            self.at = from + at;
-                            return self.fault(ScanErrorKind::Escape);
-                        }
-                    }
-                }
-                if end != 0 {
-                    self.at = from + end.trailing_zeros() as usize + 1;
-                    return Ok(StringSpan::new(Span::new(start, self.at), escapes, unicode));
-                }
-            }
-            if live != !0 {
-                self.at = self.body.len();
-                return self.expected("'\"'");
-            }
-            from += BLOCK;
-        }
-    }
-
-    /// Checks the digits of a `\u`. A closing quote among them is no digit, so they cannot lie behind it.
-    #[inline(always)]
-    fn four_digits(&mut self) -> Scanned<()> {
-        let digits = self.body.get(self.at..).and_then(|rest| rest.first_chunk::<4>());
-        let valid = digits.is_some_and(|digits| HEX[usize::from(digits[0])] & HEX[usize::from(digits[1])] & HEX[usize::from(digits[2])] & HEX[usize::from(digits[3])]);
-        if valid { Ok(()) } else { self.bad_digits() }
-    }
-
-    #[cold]
-    fn bad_digits(&mut self) -> Scanned<()> {
-        while self.peek().is_ascii_hexdigit() {
-            self.at += 1;
-        }
-        if self.at < self.body.len() { self.fault(ScanErrorKind::UnicodeEscape) } else { self.expected("'\"'") }
-    }
-}
-
-const SIMPLE: u8 = 1;
-const UNICODE: u8 = 2;
-
-/// What may follow a backslash.
-static ESCAPES: [u8; 256] = {
-    let mut table = [0; 256];
-    let simple = b"\"\\/bfnrt";
-    let mut at = 0;
-    while at < simple.len() {
-        table[simple[at] as usize] = SIMPLE;
-        at += 1;
-    }
-    table[b'u' as usize] = UNICODE;
-    table
-};
-
-/// Hexadecimal digits.
-static HEX: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = (byte as u8).is_ascii_hexdigit();
-        byte += 1;
-    }
-    table
-};
-
-/// Which bytes follow a backslash that is not itself escaped, from the positions of all backslashes.
-///
-/// The method is simdjson's (Langdale and Lemire, "Parsing gigabytes of JSON per second", 2019, section
-/// 3.1.1, in the form of its later releases): in a run of backslashes every other one escapes, and a
-/// subtraction carries that parity through the run.
-#[inline(always)]
-fn escaped(backslash: u64, carry: &mut u64) -> u64 {
-    const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-    let starts = backslash & !*carry;
-    let codes = ((starts << 1 | ODD).wrapping_sub(starts)) ^ ODD;
-    let escaped = codes ^ (backslash | *carry);
-    *carry = (codes & backslash) >> 63;
-    escaped
 }
 
 /// Which open containers are objects: one bit per level.

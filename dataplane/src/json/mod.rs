@@ -22,6 +22,7 @@ mod error;
 pub mod patch;
 mod scan;
 mod spans;
+mod strings;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -2,7 +2,7 @@
 
 use pintle_routing::facts::Dialect;
 
-use super::blocks::{Blocks, Native};
+use super::blocks::{Native, Strings};
 use super::cursor::{Cursor, Scanned};
 use super::error::{Fault, ScanError, ScanErrorKind};
 use super::spans::{Message, Part, PartKind, Parts, Role, Span, Spans, StringSpan};
@@ -41,7 +41,7 @@ pub fn scan<'b>(
     scan_with::<Native>(body, dialect, limits, spans)
 }
 
-pub(super) fn scan_with<'b, B: Blocks>(
+pub(super) fn scan_with<'b, S: Strings>(
     body: &'b [u8],
     dialect: Dialect,
     limits: &ScanLimits,
@@ -61,7 +61,7 @@ pub(super) fn scan_with<'b, B: Blocks>(
             return Err(ScanError::locate(Fault { kind: ScanErrorKind::Utf8, offset }, body));
         }
     };
-    let mut scan = Scan { cursor: Cursor::<B>::new(body, limits.depth), limits, spans };
+    let mut scan = Scan { cursor: Cursor::<S>::new(body, limits.depth), limits, spans };
     match scan.document() {
         Ok(()) => Ok(text),
         Err(fault) => {
@@ -79,7 +79,7 @@ struct Seen(u32);
 impl Seen {
     /// Notes that the `index`-th known member is here.
     #[inline(always)]
-    fn once<B: Blocks>(&mut self, index: u32, key: &'static str, cursor: &Cursor<'_, B>) -> Scanned<()> {
+    fn once<S: Strings>(&mut self, index: u32, key: &'static str, cursor: &Cursor<'_, S>) -> Scanned<()> {
         if self.0 >> index & 1 == 1 {
             return cursor.fault(ScanErrorKind::Duplicate { key });
         }
@@ -92,8 +92,8 @@ impl Seen {
     }
 }
 
-struct Scan<'s, 'b, B> {
-    cursor: Cursor<'b, B>,
+struct Scan<'s, 'b, S> {
+    cursor: Cursor<'b, S>,
     limits: &'s ScanLimits,
     spans: &'s mut Spans,
 }
@@ -101,7 +101,7 @@ struct Scan<'s, 'b, B> {
 const MODEL: u32 = 0;
 const CONVERSATION: u32 = 1;
 
-impl<B: Blocks> Scan<'_, '_, B> {
+impl<S: Strings> Scan<'_, '_, S> {
     fn document(&mut self) -> Scanned<()> {
         let Scan { cursor, limits, spans } = self;
         cursor.white_space();
@@ -211,11 +211,15 @@ impl<B: Blocks> Scan<'_, '_, B> {
     }
 }
 
-fn wrong_type<T, B: Blocks>(cursor: &Cursor<'_, B>, key: &'static str, expected: &'static str) -> Scanned<T> {
+fn wrong_type<T, S: Strings>(
+    cursor: &Cursor<'_, S>,
+    key: &'static str,
+    expected: &'static str,
+) -> Scanned<T> {
     cursor.fault(ScanErrorKind::Type { key, expected })
 }
 
-fn model<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<StringSpan> {
+fn model<S: Strings>(cursor: &mut Cursor<'_, S>) -> Scanned<StringSpan> {
     const EXPECTED: &str = "a string that is not empty";
     if cursor.peek() != b'"' {
         return wrong_type(cursor, "model", EXPECTED);
@@ -229,7 +233,7 @@ fn model<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<StringSpan> {
     Ok(model)
 }
 
-fn stream<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<bool> {
+fn stream<S: Strings>(cursor: &mut Cursor<'_, S>) -> Scanned<bool> {
     let first = cursor.peek();
     if !matches!(first, b't' | b'f' | b'n') {
         return wrong_type(cursor, "stream", "true or false");
@@ -239,8 +243,8 @@ fn stream<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<bool> {
 }
 
 /// A string, or the string at `member` of an object; any other value is skipped.
-fn string_or_member<B: Blocks>(
-    cursor: &mut Cursor<'_, B>,
+fn string_or_member<S: Strings>(
+    cursor: &mut Cursor<'_, S>,
     member: &[u8],
     key: &'static str,
 ) -> Scanned<Option<StringSpan>> {
@@ -259,7 +263,7 @@ fn string_or_member<B: Blocks>(
     Ok(found)
 }
 
-fn stream_options<B: Blocks>(cursor: &mut Cursor<'_, B>, spans: &mut Spans) -> Scanned<()> {
+fn stream_options<S: Strings>(cursor: &mut Cursor<'_, S>, spans: &mut Spans) -> Scanned<()> {
     let start = cursor.at();
     if cursor.peek() != b'{' {
         cursor.skip()?;
@@ -279,7 +283,7 @@ fn stream_options<B: Blocks>(cursor: &mut Cursor<'_, B>, spans: &mut Spans) -> S
 }
 
 /// Counts the elements of an array of tools; any other value is skipped.
-fn definitions<B: Blocks>(cursor: &mut Cursor<'_, B>, spans: &mut Spans) -> Scanned<Option<Span>> {
+fn definitions<S: Strings>(cursor: &mut Cursor<'_, S>, spans: &mut Spans) -> Scanned<Option<Span>> {
     let start = cursor.at();
     if cursor.peek() != b'[' {
         cursor.skip()?;
@@ -292,8 +296,8 @@ fn definitions<B: Blocks>(cursor: &mut Cursor<'_, B>, spans: &mut Spans) -> Scan
     Ok(Some(Span::new(start, cursor.at())))
 }
 
-fn push_part<B: Blocks>(
-    cursor: &Cursor<'_, B>,
+fn push_part<S: Strings>(
+    cursor: &Cursor<'_, S>,
     limits: &ScanLimits,
     spans: &mut Spans,
     kind: PartKind,
@@ -306,8 +310,8 @@ fn push_part<B: Blocks>(
     Ok(())
 }
 
-fn push_message<B: Blocks>(
-    cursor: &Cursor<'_, B>,
+fn push_message<S: Strings>(
+    cursor: &Cursor<'_, S>,
     limits: &ScanLimits,
     spans: &mut Spans,
     message: Message,
@@ -324,7 +328,7 @@ fn parts_since(spans: &Spans, start: usize) -> Parts {
     Parts { start: start as u32, end: spans.parts.len() as u32 }
 }
 
-fn messages<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn messages<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     if cursor.peek() != b'[' {
         return wrong_type(cursor, "messages", "an array");
     }
@@ -337,7 +341,7 @@ fn messages<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &
 }
 
 /// One chat or Anthropic message.
-fn message<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn message<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     let (start, first_part) = (cursor.at(), spans.parts.len());
     let (mut seen, mut role_of, mut call_id, mut name_of) = (Seen::default(), Role::Other, None, None);
     cursor.members(|cursor, name| {
@@ -383,7 +387,7 @@ fn message<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &m
     push_message(cursor, limits, spans, Message { role: role_of, parts, span, name: name_of })
 }
 
-fn role<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<Role> {
+fn role<S: Strings>(cursor: &mut Cursor<'_, S>) -> Scanned<Role> {
     let Some(string) = cursor.string_or_skip()? else { return Ok(Role::Other) };
     Ok(match cursor.word(string, &mut [0; _]) {
         b"user" => Role::User,
@@ -396,8 +400,8 @@ fn role<B: Blocks>(cursor: &mut Cursor<'_, B>) -> Scanned<Role> {
 }
 
 /// The content of a message: a text, or an array of parts. `text_kind` says what its texts are.
-fn content<B: Blocks>(
-    cursor: &mut Cursor<'_, B>,
+fn content<S: Strings>(
+    cursor: &mut Cursor<'_, S>,
     limits: &ScanLimits,
     spans: &mut Spans,
     text_kind: PartKind,
@@ -423,8 +427,8 @@ fn content<B: Blocks>(
 }
 
 /// One part of a content array: an OpenAI content part or an Anthropic content block.
-fn part<B: Blocks>(
-    cursor: &mut Cursor<'_, B>,
+fn part<S: Strings>(
+    cursor: &mut Cursor<'_, S>,
     limits: &ScanLimits,
     spans: &mut Spans,
     text_kind: PartKind,
@@ -504,7 +508,7 @@ fn part_type(word: &[u8]) -> PartType {
 }
 
 /// `tool_calls` of an assistant message.
-fn tool_calls<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn tool_calls<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     if cursor.peek() != b'[' {
         return cursor.skip();
     }
@@ -530,7 +534,7 @@ fn tool_calls<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans:
 }
 
 /// The object of a call that holds its arguments.
-fn function<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn function<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     let mut seen = Seen::default();
     cursor.members(|cursor, name| match name {
         b"arguments" | b"input" => {
@@ -541,7 +545,7 @@ fn function<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &
     })
 }
 
-fn arguments<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn arguments<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     if cursor.peek() == b'"' {
         let text = cursor.string()?;
         return push_part(cursor, limits, spans, PartKind::Arguments, Some(text));
@@ -551,7 +555,7 @@ fn arguments<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: 
 }
 
 /// `input` of the Responses API: a text, which is one user message, or an array of items.
-fn input<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn input<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     match cursor.peek() {
         b'"' => {
             let first_part = spans.parts.len();
@@ -576,7 +580,7 @@ fn input<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut
 }
 
 /// One item of a Responses input.
-fn item<B: Blocks>(cursor: &mut Cursor<'_, B>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
+fn item<S: Strings>(cursor: &mut Cursor<'_, S>, limits: &ScanLimits, spans: &mut Spans) -> Scanned<()> {
     let (start, first_part) = (cursor.at(), spans.parts.len());
     let (mut seen, mut type_of, mut role_of) = (Seen::default(), None, Role::Other);
     let (mut call_id, mut name_of) = (None, None);

@@ -4,7 +4,9 @@ use pintle_routing::facts::Dialect::{self, AnthropicMessages, OpenAiChat, OpenAi
 use proptest::prelude::*;
 
 use super::blocks::portable::Portable;
-use super::blocks::{BLOCK, Blocks, Native};
+#[cfg(target_arch = "x86_64")]
+use super::blocks::x86::{Sse2, avx2_masks};
+use super::blocks::{BLOCK, Blocks, Native, Strings};
 use super::scan::scan_with;
 use super::*;
 
@@ -243,11 +245,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn simd_blocks_equal_portable_ones(bytes in prop::collection::vec(interesting_byte(), BLOCK)) {
+    fn simd_blocks_equal_portable_ones(bytes in prop::collection::vec(interesting_byte(), BLOCK), wanted in interesting_byte()) {
         let bytes: [u8; BLOCK] = bytes.try_into().unwrap();
-        prop_assert_eq!(Native::block(&bytes), Portable::block(&bytes));
-        prop_assert_eq!(Native::hex_digits(&bytes), Portable::hex_digits(&bytes));
-        prop_assert_eq!(Native::equal(&bytes, b'u'), Portable::equal(&bytes, b'u'));
+        let masks = (Portable::block(&bytes), Portable::equal(&bytes, wanted), Portable::hex_digits(&bytes));
+        let plain = |test: fn(u8) -> bool| (0..BLOCK).filter(|&at| test(bytes[at])).fold(0, |mask, at| mask | 1 << at);
+        prop_assert_eq!(masks.0.quote, plain(|byte| byte == b'"'));
+        prop_assert_eq!(masks.0.backslash, plain(|byte| byte == b'\\'));
+        prop_assert_eq!(masks.0.control, plain(|byte| byte < 0x20));
+        prop_assert_eq!(masks.2, plain(|byte| byte.is_ascii_hexdigit()));
+        #[cfg(target_arch = "x86_64")]
+        {
+            prop_assert_eq!((Sse2::block(&bytes), Sse2::equal(&bytes, wanted), Sse2::hex_digits(&bytes)), masks);
+            if let Some(avx2) = avx2_masks(&bytes, wanted) {
+                prop_assert_eq!(avx2, masks);
+            }
+        }
         let short = bytes.first_chunk().unwrap();
         prop_assert_eq!(Native::short(short), Portable::short(short));
     }
@@ -262,6 +274,12 @@ proptest! {
         prop_assert_eq!(one, two);
         prop_assert_eq!(&native.parts, &portable.parts);
         prop_assert_eq!(&native.messages, &portable.messages);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let three = scan_with::<Sse2>(body.as_bytes(), OpenAiChat, &limits, &mut native);
+            prop_assert_eq!(one, three);
+            prop_assert_eq!(&native.parts, &portable.parts);
+        }
         // serde_json checks the same grammar when it does not decode strings.
         let valid = serde_json::from_str::<&serde_json::value::RawValue>(&body).is_ok();
         prop_assert_eq!(one.is_ok(), valid, "{}", body);

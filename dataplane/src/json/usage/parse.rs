@@ -1,13 +1,13 @@
 //! The walk through a response or an event.
 
-use super::super::blocks::Blocks;
+use super::super::blocks::Strings;
 use super::super::cursor::{Cursor, Scanned};
 use super::super::spans::StringSpan;
 use super::super::text;
 use super::{Finish, MAX_CALL_IDS, MAX_TEXT, ReportedError, Summary, Usage};
 
 /// One whole document.
-pub(super) fn document<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+pub(super) fn document<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     cursor.white_space();
     envelope(cursor, summary, 0)?;
     cursor.end()
@@ -17,7 +17,7 @@ pub(super) fn document<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summ
 const MAX_ENVELOPES: u32 = 2;
 
 /// A response object, a chunk of one, or an event.
-fn envelope<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary, level: u32) -> Scanned<()> {
+fn envelope<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary, level: u32) -> Scanned<()> {
     if cursor.peek() != b'{' {
         return cursor.expected("an object");
     }
@@ -90,7 +90,7 @@ fn envelope<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary, level:
 }
 
 /// One element of `choices`.
-fn choice<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+fn choice<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     if cursor.peek() != b'{' {
         return cursor.skip();
     }
@@ -123,7 +123,7 @@ fn choice<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scann
 }
 
 /// A content block (Anthropic) or an output item (Responses): only tool calls for the client matter.
-fn output<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+fn output<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     let (mut kind, mut id, mut call) = (None, None, None);
     cursor.members(|cursor, name| {
         match name {
@@ -145,7 +145,7 @@ fn output<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scann
     Ok(())
 }
 
-fn call_id<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+fn call_id<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     if let Some(id) = cursor.string_or_skip()? {
         let id = text_of(cursor, id);
         keep_call(summary, id);
@@ -161,9 +161,9 @@ fn keep_call(summary: &mut Summary, id: String) {
     }
 }
 
-fn usage<B: Blocks>(cursor: &mut Cursor<'_, B>, usage: &mut Usage) -> Scanned<()> {
+fn usage<S: Strings>(cursor: &mut Cursor<'_, S>, usage: &mut Usage) -> Scanned<()> {
     // Later counts replace earlier ones; what a later event leaves out stays.
-    fn update<B: Blocks>(cursor: &mut Cursor<'_, B>, count: &mut Option<u64>) -> Scanned<()> {
+    fn update<S: Strings>(cursor: &mut Cursor<'_, S>, count: &mut Option<u64>) -> Scanned<()> {
         if let Some(number) = cursor.integer_or_skip()? {
             *count = Some(number);
         }
@@ -185,7 +185,7 @@ fn usage<B: Blocks>(cursor: &mut Cursor<'_, B>, usage: &mut Usage) -> Scanned<()
     })
 }
 
-fn error<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+fn error<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     let (mut kind, mut code, mut message) = (None, None, None);
     cursor.members(|cursor, name| {
         match name {
@@ -207,7 +207,7 @@ fn report(summary: &mut Summary, kind: String, message: String) {
     summary.error.get_or_insert(ReportedError { kind, message });
 }
 
-fn finish<B: Blocks>(cursor: &mut Cursor<'_, B>, summary: &mut Summary) -> Scanned<()> {
+fn finish<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scanned<()> {
     if let Some(reason) = cursor.string_or_skip()? {
         let reason = text_of(cursor, reason);
         finished(summary, &reason);
@@ -231,7 +231,7 @@ fn finished(summary: &mut Summary, reason: &str) {
 }
 
 /// Keeps a string that comes again in every chunk only once.
-fn keep_first<B: Blocks>(cursor: &mut Cursor<'_, B>, kept: &mut String) -> Scanned<()> {
+fn keep_first<S: Strings>(cursor: &mut Cursor<'_, S>, kept: &mut String) -> Scanned<()> {
     if let Some(string) = cursor.string_or_skip()?
         && kept.is_empty()
     {
@@ -241,7 +241,7 @@ fn keep_first<B: Blocks>(cursor: &mut Cursor<'_, B>, kept: &mut String) -> Scann
 }
 
 /// A string's text, cut to what is kept. Bodies are not checked for UTF-8 here: what is not is dropped.
-fn text_of<B: Blocks>(cursor: &Cursor<'_, B>, string: StringSpan) -> String {
+fn text_of<S: Strings>(cursor: &Cursor<'_, S>, string: StringSpan) -> String {
     let raw = cursor.raw(string);
     let raw = &raw[..raw.len().min(MAX_TEXT)];
     match std::str::from_utf8(raw) {
