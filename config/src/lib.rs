@@ -14,6 +14,7 @@ mod findings;
 mod legacy;
 mod lint;
 mod load;
+pub mod migrate;
 mod node;
 mod parse;
 mod reference;

@@ -72,6 +72,37 @@ pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
     builder.done
 }
 
+/// Parses every document, as tools for Kubernetes write them. Stops at the first error, which is reported.
+pub(crate) fn parse_all(bytes: &[u8], findings: &mut Findings) -> Vec<Node> {
+    let Some(text) = decode(bytes, findings) else { return Vec::new() };
+    let mut builder = Builder::default();
+    let mut documents = Vec::new();
+    let mut parser = Parser::new_from_str(text).keep_tags(true);
+    while let Some(next) = parser.next_event() {
+        match next.map(|(event, span)| builder.event(event, span, findings)) {
+            Ok(Ok(Step::More)) => {}
+            Ok(Ok(Step::Done)) => {
+                documents.extend(builder.done.take());
+                builder.anchors.clear();
+            }
+            Ok(Err(Stop)) => break,
+            Err(error) => {
+                let mark = error.marker();
+                let place = Place { line: mark.line() as u32, column: mark.col() as u32 + 1 };
+                findings.push(
+                    Severity::Error,
+                    codes::SYNTAX,
+                    "",
+                    place,
+                    format!("not valid YAML: {}", error.info()),
+                );
+                break;
+            }
+        }
+    }
+    documents
+}
+
 /// A position in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place {

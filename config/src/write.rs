@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::node::{Kind, Node, Scalar};
+use crate::node::{Entry, Kind, Node, Scalar};
 use crate::value::Value;
 
 /// Spaces per level.
@@ -10,43 +10,57 @@ const INDENT: usize = 2;
 
 /// Writes a value as one block-style document.
 pub(crate) fn yaml(value: &Value) -> String {
+    yaml_node(&node(value))
+}
+
+/// Writes a tree as one block-style document. Plain scalars keep their text, so that a word such as `no`
+/// stays what it was.
+pub(crate) fn yaml_node(node: &Node) -> String {
     let mut out = String::new();
-    block(&mut out, value, 0);
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
+    block(&mut out, node, 0);
     out
 }
 
-/// Writes a value that starts on the current line, at the given depth.
-fn block(out: &mut String, value: &Value, depth: usize) {
-    match value {
-        Value::Map(entries) if !entries.is_empty() => {
-            for (index, (key, value)) in entries.iter().enumerate() {
+/// A value as a tree without positions.
+pub(crate) fn node(value: &Value) -> Node {
+    let plain = |text: String| Kind::Scalar { text: text.into(), plain: true };
+    let kind = match value {
+        Value::Null => plain("null".into()),
+        Value::Bool(value) => plain(value.to_string()),
+        Value::Int(value) => plain(value.to_string()),
+        Value::Float(value) => plain(float(*value)),
+        Value::String(text) => Kind::Scalar { text: text.as_str().into(), plain: false },
+        Value::List(items) => Kind::Seq(items.iter().map(node).collect()),
+        Value::Map(entries) => Kind::Map(
+            entries
+                .iter()
+                .map(|(key, value)| Entry { key: node(&Value::String(key.clone())), value: node(value) })
+                .collect(),
+        ),
+    };
+    Node { line: 0, column: 0, kind }
+}
+
+/// Writes a node that starts on the current line, at the given depth.
+fn block(out: &mut String, node: &Node, depth: usize) {
+    match &node.kind {
+        Kind::Map(entries) if !entries.is_empty() => {
+            for (index, Entry { key, value }) in entries.iter().enumerate() {
                 if index > 0 {
                     indent(out, depth);
                 }
-                text(out, key);
+                text(out, key.text().unwrap_or_default());
                 out.push(':');
-                match value {
-                    Value::Map(inner) if !inner.is_empty() => {
-                        out.push('\n');
-                        indent(out, depth + 1);
-                        block(out, value, depth + 1);
-                    }
-                    Value::List(inner) if !inner.is_empty() => {
-                        out.push('\n');
-                        indent(out, depth + 1);
-                        block(out, value, depth + 1);
-                    }
-                    _ => {
-                        out.push(' ');
-                        block(out, value, depth);
-                    }
+                if value.entries().is_empty() && value.items().is_empty() {
+                    out.push(' ');
+                } else {
+                    out.push('\n');
+                    indent(out, depth + 1);
                 }
+                block(out, value, depth + 1);
             }
         }
-        Value::List(items) if !items.is_empty() => {
+        Kind::Seq(items) if !items.is_empty() => {
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
                     indent(out, depth);
@@ -55,8 +69,14 @@ fn block(out: &mut String, value: &Value, depth: usize) {
                 block(out, item, depth + 1);
             }
         }
-        _ => {
-            scalar(out, value);
+        Kind::Map(_) => out.push_str("{}\n"),
+        Kind::Seq(_) => out.push_str("[]\n"),
+        Kind::Scalar { text: written, .. } => {
+            match node.scalar() {
+                Some(Scalar::Str(written)) => text(out, written),
+                Some(Scalar::Null) | None => out.push_str("null"),
+                Some(_) => out.push_str(written),
+            }
             out.push('\n');
         }
     }
@@ -64,20 +84,6 @@ fn block(out: &mut String, value: &Value, depth: usize) {
 
 fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n(' ', depth * INDENT));
-}
-
-fn scalar(out: &mut String, value: &Value) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Value::Int(value) => {
-            let _ = write!(out, "{value}");
-        }
-        Value::Float(value) => out.push_str(&float(*value)),
-        Value::String(value) => text(out, value),
-        Value::List(_) => out.push_str("[]"),
-        Value::Map(_) => out.push_str("{}"),
-    }
 }
 
 /// A number that reads back as a floating point number, not as an integer.

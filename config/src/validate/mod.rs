@@ -17,6 +17,7 @@ use crate::node::Node;
 use crate::report::Severity;
 
 pub(crate) use algorithm::ALGORITHMS;
+pub(crate) use modules::detector_error;
 pub(crate) use plugins::PLUGINS;
 pub(crate) use projections::{CONDITION_TYPES, is_declared};
 pub(crate) use signals::MMLU;

@@ -147,7 +147,7 @@ pub(super) fn filtering_error(block: &AdvancedToolFiltering) -> Option<(&'static
 }
 
 /// What keeps an enabled modality detector from working.
-pub(super) fn detector_error(detector: &ModalityDetector) -> Option<String> {
+pub(crate) fn detector_error(detector: &ModalityDetector) -> Option<String> {
     let has_model = detector.classifier.as_ref().is_some_and(|classifier| !classifier.model_path.is_empty());
     let has_words = !detector.keywords.is_empty();
     let method = detector.method.as_str();

@@ -1,0 +1,196 @@
+//! Earlier layouts to canonical v0.3, with a line for everything that changed on the way.
+//!
+//! Every field is taken out of the old document exactly once: placed, changed or dropped, each with a line.
+//! What is left at the end was known to no one and is reported as dropped, so nothing is lost in silence.
+
+mod flat;
+mod kubernetes;
+mod place;
+mod repair;
+mod tree;
+
+use std::fmt;
+
+use crate::findings::Findings;
+use crate::load::{Profile, load};
+use crate::node::{Kind, Node};
+use crate::parse::{self, Place};
+use crate::report::Report;
+use crate::write;
+
+use tree::Tree as _;
+
+/// What happened to a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It has a new home, unchanged.
+    Moved,
+    /// Its value or form changed.
+    Changed,
+    /// It has no home in v0.3.
+    Dropped,
+    /// It was not there, and v0.3 needs it.
+    Added,
+}
+
+/// One line of a migration report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What happened.
+    pub change: Change,
+    /// Line in the old document, from 1; 0 for what was added.
+    pub line: u32,
+    /// Path in the old document; empty for what was added.
+    pub from: String,
+    /// Path in the new document; empty for what was dropped.
+    pub to: String,
+    /// Why, where it does not follow from the paths.
+    pub why: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { change, line, from, to, why } = self;
+        match change {
+            Change::Moved => write!(f, "line {line}: {from} moved to {to}")?,
+            Change::Changed => write!(f, "line {line}: {from} changed at {to}")?,
+            Change::Dropped => write!(f, "line {line}: {from} dropped")?,
+            Change::Added => write!(f, "{to} added")?,
+        }
+        if why.is_empty() { Ok(()) } else { write!(f, ": {why}") }
+    }
+}
+
+/// A migrated document.
+#[derive(Debug, Clone)]
+pub struct Migration {
+    /// The new document; `None` when the old one could not be read.
+    pub output: Option<String>,
+    /// What changed, in order of the old document.
+    pub lines: Vec<Line>,
+    /// What loading the new document finds; or why the old one could not be read.
+    pub report: Report,
+}
+
+/// Migrates flat layouts of v0.1 and v0.2, Helm values, ConfigMaps, and the custom resources
+/// IntelligentPool, IntelligentRoute and SemanticRouter. A canonical document passes through, with removed
+/// keys moved to their new homes. Comments at the head of the document are kept.
+pub fn migrate(bytes: &[u8], source_name: &str) -> Migration {
+    let mut findings = Findings::default();
+    let documents = parse::parse_all(bytes, &mut findings);
+    if findings.has_errors() || documents.is_empty() {
+        if documents.is_empty() && !findings.has_errors() {
+            findings.push(
+                crate::Severity::Error,
+                crate::codes::NOT_A_MAPPING,
+                "",
+                Place { line: 1, column: 1 },
+                "the file holds no document",
+            );
+        }
+        return Migration { output: None, lines: Vec::new(), report: findings.into_report(source_name) };
+    }
+    let mut migrator = Migrator { out: Node::map(), lines: Vec::new() };
+    migrator.documents(documents);
+    repair::run(&mut migrator);
+    let mut out = migrator.out.in_canonical_order();
+    out.set("version", Node::text_node("v0.3"));
+    let output = head_comments(bytes) + &write::yaml_node(&out);
+    migrator.lines.sort_by_key(|line| (line.line == 0, line.line));
+    let report = load(output.as_bytes(), source_name, Profile::Compat).report;
+    Migration { output: Some(output), lines: migrator.lines, report }
+}
+
+/// Comment lines before the first line of content.
+fn head_comments(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let head: String = text
+        .lines()
+        .take_while(|line| line.starts_with('#') || line.trim().is_empty() || *line == "---")
+        .filter(|line| line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    head
+}
+
+/// Builds the new document and remembers what changed.
+struct Migrator {
+    out: Node,
+    lines: Vec<Line>,
+}
+
+impl Migrator {
+    fn line(&mut self, change: Change, place: u32, from: &str, to: &str, why: &str) {
+        self.lines.push(Line { change, line: place, from: from.into(), to: to.into(), why: why.into() });
+    }
+
+    /// Reports every leaf of a subtree as dropped; an emptied mapping has none.
+    fn drop(&mut self, node: &Node, from: &str, why: &str) {
+        if matches!(&node.kind, Kind::Map(entries) if entries.is_empty()) {
+            return;
+        }
+        let mut dropped = Vec::new();
+        node.leaves(from, &mut |path, leaf| dropped.push((path.to_owned(), leaf.line)));
+        for (path, line) in dropped {
+            self.line(Change::Dropped, line, &path, "", why);
+        }
+    }
+
+    /// Puts a subtree at a path of the new document. What is there already stays, member by member.
+    fn put(&mut self, node: Node, from: &str, to: &str) {
+        if from != to {
+            self.line(Change::Moved, node.line, from, to, "");
+        }
+        let mut lost = Vec::new();
+        self.out.at(to).merge_under(node, from, &mut lost);
+        for (node, path) in lost {
+            self.drop(&node, &path, &format!("{to} is set already"));
+        }
+    }
+
+    /// Dispatches on what the documents are.
+    fn documents(&mut self, documents: Vec<Node>) {
+        let resources = documents
+            .iter()
+            .any(|document| document.get("kind").is_some() && document.get("apiVersion").is_some());
+        if resources {
+            kubernetes::run(self, documents);
+            return;
+        }
+        for (index, document) in documents.into_iter().enumerate() {
+            if index > 0 {
+                self.drop(&document, "", "only the first document of a file is read");
+                continue;
+            }
+            self.values_or_flat(document);
+        }
+    }
+
+    /// Helm values hold the configuration under `config`.
+    fn values_or_flat(&mut self, mut document: Node) {
+        let canonical = ["routing", "global", "providers", "decisions", "model_config", "signals"];
+        let nested = document.get("config").is_some_and(|config| !config.entries().is_empty())
+            && !canonical.iter().any(|key| document.get(key).is_some());
+        if !nested {
+            flat::run(self, document);
+            return;
+        }
+        let config = document.take("config");
+        for entry in document.entries() {
+            let key = entry.key.text().unwrap_or_default();
+            self.line(
+                Change::Dropped,
+                entry.key.line,
+                key,
+                "",
+                "a deployment setting, not part of a configuration",
+            );
+        }
+        if let Some(config) = config {
+            flat::run(self, config);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
