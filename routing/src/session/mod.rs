@@ -14,8 +14,13 @@
 
 pub mod compat;
 mod describe;
+pub mod economics;
 pub mod lock;
+pub mod market;
 mod policy;
+mod priced;
+#[cfg(test)]
+mod tests;
 
 pub use compat::lookup::LookupTable;
 pub use compat::saar::{SaarConfig, SaarTrace};
@@ -139,7 +144,8 @@ pub struct SessionInput<'a> {
     pub candidates: &'a [Candidate<'a>],
     /// Index of the base selector's choice.
     pub base_choice: usize,
-    /// Demand in [0,1] if a signal or projection measures it; otherwise it is derived from the base scores.
+    /// Demand in [0,1] if a signal or projection measures it; otherwise [`market::Market::demand`] derives it
+    /// from the base scores.
     pub demand: Option<f64>,
     /// The whole prompt, measured or estimated.
     pub prompt_tokens: Tokens,
@@ -271,7 +277,7 @@ pub struct CandidateTrace {
     /// Base selector's score.
     pub base_score: f64,
     /// Score after the session policy, higher is better: compat's final score, or in the Pintle profile
-    /// the base choice's expected cost divided by this candidate's, at most 1.
+    /// the cheapest usable candidate's total divided by this one's, in [0,1].
     pub adjusted_score: f64,
     /// False if the candidate was ruled out (unavailable, or the prompt does not fit).
     pub usable: bool,
@@ -283,13 +289,15 @@ pub struct CandidateTrace {
     pub cached: Usd,
     /// This turn's completion.
     pub completion: Usd,
-    /// What a cold prefix adds on this turn against this model being warm; contained in `prompt`.
+    /// What a cold prefix adds on this turn against this model being warm; contained in `prompt` and `cached`.
     pub rebuild: Usd,
     /// Price of serving this turn below its tier.
     pub shortfall: Usd,
+    /// Price of the change of model itself.
+    pub switch: Usd,
     /// Expected cost of the turns to come if this candidate serves this one.
     pub future: Usd,
-    /// `prompt + cached + completion + shortfall + future`
+    /// `prompt + cached + completion + shortfall + switch + future`
     pub total: Usd,
 }
 

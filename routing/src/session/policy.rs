@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::compat::saar::{self, ModelParams, SaarCandidate, SaarInput, SaarSession};
+use super::priced::Priced;
 use super::{
     Candidate, CandidateTrace, Choice, LockKind, MissingCause, OnMissingModel, ResetKind, SessionAction,
     SessionInput, SessionParams, SessionPhase, SessionProfile, SessionTrace, SessionVerdict, lock,
@@ -18,11 +19,15 @@ pub fn decide(params: &SessionParams, input: &SessionInput<'_>) -> SessionVerdic
     }
 }
 
-struct Situation {
-    phase: SessionPhase,
-    reset: Option<ResetKind>,
-    idle_ms: Option<u64>,
-    current: Option<usize>,
+/// [`crate::facts::SessionSnapshot::demand`] of a session whose demand is unknown.
+const UNKNOWN_DEMAND: f32 = -1.0;
+
+/// Where the turn stands, before anything is weighed.
+pub(super) struct Situation {
+    pub(super) phase: SessionPhase,
+    pub(super) reset: Option<ResetKind>,
+    pub(super) idle_ms: Option<u64>,
+    pub(super) current: Option<usize>,
 }
 
 impl Situation {
@@ -48,15 +53,6 @@ fn position(candidates: &[Candidate<'_>], name: &str) -> Option<usize> {
     candidates.iter().position(|c| c.name == name)
 }
 
-fn base_among_available(input: &SessionInput<'_>) -> Option<usize> {
-    let available = |i: &usize| input.candidates.get(*i).is_some_and(|c| c.available);
-    Some(input.base_choice).filter(available).or_else(|| {
-        (0..input.candidates.len()).filter(available).reduce(|best, i| {
-            if input.candidates[i].base_score > input.candidates[best].base_score { i } else { best }
-        })
-    })
-}
-
 /// The lock on this turn, if the parameters keep it.
 fn lock_of<'a>(params: &SessionParams, input: &SessionInput<'a>) -> Option<(LockKind, &'a str)> {
     let held = lock::held(input.snapshot.as_ref(), &input.tools, input.provider_state.as_ref())?;
@@ -70,14 +66,30 @@ fn lock_of<'a>(params: &SessionParams, input: &SessionInput<'a>) -> Option<(Lock
 
 fn pintle(params: &SessionParams, input: &SessionInput<'_>) -> SessionVerdict {
     let situation = Situation::of(params, input);
-    let free = base_among_available(input);
+    let priced = Priced::of(params, input, &situation);
+    let mut free = priced.chosen;
+    let mut held = None;
+    if let Some(current) = situation.current.filter(|i| priced.usable(*i))
+        && situation.reset.is_none()
+        && input.snapshot.is_some_and(|s| i64::from(s.turns) < params.saar.min_turns_before_switch)
+    {
+        free = Some(current);
+        held = Some(LockKind::MinTurns);
+    }
     let action = match (situation.current, free) {
+        _ if held.is_some() => SessionAction::Held,
         (Some(current), Some(chosen)) if current == chosen => SessionAction::Stayed,
         (Some(_), Some(_)) => SessionAction::Switched,
         _ => SessionAction::New,
     };
-    let choice = free.map_or(Choice::NoCandidate, Choice::Model);
-    let verdict = verdict(params, input, &situation, choice, action);
+    let mut verdict =
+        verdict(params, input, &situation, free.map_or(Choice::NoCandidate, Choice::Model), action);
+    if held.is_some() {
+        verdict.hard_lock = held;
+        verdict.trace.lock = held;
+        verdict.trace.reason = "hard_lock=min_turns".into();
+    }
+    priced.explain(input, &mut verdict);
     apply_lock(params, input, verdict)
 }
 
@@ -156,14 +168,14 @@ fn verdict(
             ..CandidateTrace::default()
         })
         .collect();
-    let demand = input.snapshot.map_or(-1.0, |s| s.demand);
+    let demand = input.snapshot.map_or(UNKNOWN_DEMAND, |s| s.demand);
     SessionVerdict {
         choice,
         phase: situation.phase,
         action,
         hard_lock: None,
         reset: situation.reset,
-        confidence: 0.5,
+        confidence: 1.0,
         demand,
         trace: SessionTrace {
             profile: params.profile,
