@@ -65,7 +65,7 @@ pub(super) fn rest_of_string<B: Blocks>(body: &[u8], mut from: usize) -> Result<
             };
             if !plain || digits_due != 0 {
                 let hex = B::equal(block, b'u') & letters;
-                let unknown = letters & !hex & !B::equal(block, b'n');
+                let unknown = letters & !(hex | B::equal(block, b'n') | B::equal(block, b't'));
                 if let Some(bad) = not_an_escape(block, unknown) {
                     return fault(ScanErrorKind::Escape, 1 << bad);
                 }
@@ -89,12 +89,12 @@ pub(super) fn rest_of_string<B: Blocks>(body: &[u8], mut from: usize) -> Result<
     }
 }
 
-/// The first of `letters` (bits of `block`) that ends no escape; quote, backslash, `u` and `n` are settled.
+/// The first of `letters` (bits of `block`) that ends no escape; quote, backslash, `u`, `n` and `t` are settled.
 #[inline(always)]
 fn not_an_escape(block: &[u8; BLOCK], mut letters: u64) -> Option<u32> {
     while letters != 0 {
         let at = letters.trailing_zeros();
-        if !matches!(block[at as usize % BLOCK], b't' | b'r' | b'/' | b'b' | b'f') {
+        if !matches!(block[at as usize % BLOCK], b'r' | b'/' | b'b' | b'f') {
             return Some(at);
         }
         letters &= letters - 1;

@@ -67,7 +67,7 @@ enum Piece<'r> {
 
 /// Hands each stretch of a string to `visit`, in order.
 fn walk<'r>(mut raw: &'r str, mut visit: impl FnMut(Piece<'r>)) {
-    while let Some(at) = memchr::memchr(b'\\', raw.as_bytes()) {
+    while let Some(at) = next_backslash(raw.as_bytes()) {
         if at > 0 {
             visit(Piece::Plain(&raw[..at]));
         }
@@ -79,6 +79,28 @@ fn walk<'r>(mut raw: &'r str, mut visit: impl FnMut(Piece<'r>)) {
     if !raw.is_empty() {
         visit(Piece::Plain(raw));
     }
+}
+
+/// Where the next backslash is. In text that is full of them a call for each would cost more than the
+/// search, so the first few bytes are looked at here.
+#[inline]
+fn next_backslash(bytes: &[u8]) -> Option<usize> {
+    const WORD: usize = size_of::<u64>();
+    const ONES: u64 = u64::from_ne_bytes([1; WORD]);
+    const HIGHS: u64 = ONES << 7;
+    let mut at = 0;
+    while at < 2 * WORD
+        && let Some(chunk) = bytes[at..].first_chunk::<WORD>()
+    {
+        let word = u64::from_le_bytes(*chunk) ^ (ONES * b'\\' as u64);
+        // The lowest bit set here belongs to the first zero byte; borrows can only spoil bits above it.
+        let zeros = word.wrapping_sub(ONES) & !word & HIGHS;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += WORD;
+    }
+    memchr::memchr(b'\\', &bytes[at..]).map(|found| at + found)
 }
 
 /// The character that an escape at the start of `bytes` stands for, and the escape's length.
