@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness, no runtime. The caller passes the time in.
 #![forbid(unsafe_code)]
 
+pub mod edits;
 pub mod evidence;
 pub mod facts;
 pub mod flow;

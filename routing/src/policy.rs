@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use pintle_config::{Config, Profile};
 
+use crate::edits::{Reasoning, RequestEdits};
 use crate::facts::{Facts, Needs, SessionSnapshot};
 use crate::ids::{DecisionId, ModelId, SignalId, Target};
 use crate::live::LiveSignals;
@@ -48,6 +49,8 @@ pub struct Policy {
     projections: Projections,
     decisions: Vec<Decision>,
     order: order::Order,
+    /// Effort of a reasoning candidate that names none.
+    default_effort: String,
     on_missing: session::OnMissing,
     notes: Vec<CompileError>,
 }
@@ -70,6 +73,15 @@ pub struct ModelInfo {
     /// Canonical names: of the model, then of each adapter on it.
     target_names: Vec<String>,
     pub(crate) can: Capabilities,
+    reasoning: Option<ReasoningFamily>,
+}
+
+#[derive(Debug, Clone)]
+enum ReasoningFamily {
+    /// `chat_template_kwargs`, with the parameter's name.
+    TemplateFlag(String),
+    /// `reasoning_effort`
+    Effort,
 }
 
 #[derive(Debug)]
@@ -92,6 +104,7 @@ struct Decision {
     note: Option<String>,
     session: Option<Box<SessionParams>>,
     fast_response: Option<String>,
+    edits: RequestEdits,
 }
 
 /// Everything that a decision depends on besides the policy.
@@ -186,6 +199,27 @@ impl Policy {
     /// The text of a decision's `fast_response`.
     pub fn fast_response(&self, decision: DecisionId) -> Option<&str> {
         self.decisions[decision.index()].fast_response.as_deref()
+    }
+
+    /// What a decision changes in the request.
+    pub fn edits(&self, decision: DecisionId) -> &RequestEdits {
+        &self.decisions[decision.index()].edits
+    }
+
+    /// How the request is told to reason or not: by the model's reasoning family, as the decision's reference
+    /// to the target asks. `None` for a model without a family, and for a target that no decision chose.
+    pub fn reasoning(&self, decision: Option<DecisionId>, target: Target) -> Option<Reasoning<'_>> {
+        let candidates = &self.decisions[decision?.index()].candidates;
+        let candidate = candidates.iter().find(|candidate| candidate.target == target)?;
+        match self.models[target.model.index()].reasoning.as_ref()? {
+            ReasoningFamily::TemplateFlag(parameter) => {
+                Some(Reasoning::TemplateFlag { parameter, on: candidate.reasoning })
+            }
+            ReasoningFamily::Effort => {
+                let effort = candidate.effort.as_deref().unwrap_or(&self.default_effort);
+                Some(Reasoning::Effort { effort: candidate.reasoning.then_some(effort) })
+            }
+        }
     }
 
     /// A signal's name within its family; for [`Route::category`](crate::outcome::Route::category), the domain.

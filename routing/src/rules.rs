@@ -11,6 +11,9 @@ use crate::flow::RuleRecord;
 use crate::ids::SignalId;
 use crate::signals::{SignalDef, SignalKind, SignalNames, Used};
 
+#[cfg(test)]
+mod tests;
+
 /// Levels that a tree may have.
 pub(crate) const MAX_DEPTH: usize = 64;
 

@@ -41,8 +41,8 @@ pub(crate) struct Candidate {
 /// How a decision's candidates are scored.
 #[derive(Debug, Clone)]
 pub(crate) enum Selector {
-    /// The configured score of each candidate; the first if all are equal.
-    Static(Vec<f64>),
+    /// The configured score of each candidate; where none is configured, their order.
+    Static(Option<Vec<f64>>),
     MultiFactor(multi_factor::MultiFactor),
     LatencyAware(latency_aware::LatencyAware),
     Elo(elo::Elo),
@@ -102,7 +102,8 @@ pub(crate) fn select(selector: &Selector, context: &Context<'_>) -> (Scores, Cho
         (None, _) => Choice { index: None, confidence: 0.0 },
         (Some(only), None) => Choice { index: Some(only), confidence: 1.0 },
         _ => match selector {
-            Selector::Static(configured) => statically(configured, &mut scores),
+            Selector::Static(Some(configured)) => by_score(configured, &mut scores),
+            Selector::Static(None) => by_position(&mut scores),
             Selector::MultiFactor(selector) => selector.select(context, &mut scores),
             Selector::LatencyAware(selector) => selector.select(context, &mut scores),
             Selector::Elo(selector) => selector.select(context, &mut scores),
@@ -113,8 +114,18 @@ pub(crate) fn select(selector: &Selector, context: &Context<'_>) -> (Scores, Cho
     (scores, choice)
 }
 
+/// The first is preferred, and each before the next: an operator's order says more than a tie.
+fn by_position(scores: &mut Scores) -> Choice {
+    let count = scores.len();
+    for (at, score) in scores.iter_mut().enumerate().filter(|(_, score)| score.reason.eligible()) {
+        score.score = (count - at) as f64 / count as f64;
+        score.reason = ScoreReason::Position(at as u16 + 1, count as u16);
+    }
+    Choice { index: best(scores), confidence: 1.0 }
+}
+
 /// Configured scores, scaled so that the best is at most 1.
-fn statically(configured: &[f64], scores: &mut Scores) -> Choice {
+fn by_score(configured: &[f64], scores: &mut Scores) -> Choice {
     let largest = configured.iter().copied().fold(1.0, f64::max);
     for (score, configured) in scores.iter_mut().zip(configured).filter(|(s, _)| s.reason.eligible()) {
         score.score = (configured / largest).clamp(0.0, 1.0);

@@ -77,6 +77,8 @@ pub enum ScoreReason {
     HeldBySession,
     /// Configured score (`model_scores`), or 1.
     Configured(f64),
+    /// Position in the decision, from 1, and the number of candidates: an operator's order is a preference.
+    Position(u16, u16),
     /// Weighted factors, each normalised to `[0,1]`; `None` where nobody has the measure.
     Factors {
         /// Declared quality.

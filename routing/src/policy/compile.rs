@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::order::Order;
 use super::session::{OnMissing, params};
-use super::{Decision, DefaultRoute, ModelInfo, Policy};
+use super::{Decision, DefaultRoute, ModelInfo, Policy, ReasoningFamily};
+use crate::edits::RequestEdits;
 use crate::ids::{LoraId, ModelId, Target};
 use crate::projections::Projections;
 use crate::rules::{MAX_DEPTH, Rule};
@@ -82,6 +83,7 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
             note: selection.note,
             session: selection.session_aware.then(|| Box::new(params(own, config, on_missing, profile))),
             fast_response: fast_response(decision),
+            edits: RequestEdits::of(decision),
         });
     }
     limit("routing.signals", names.defs.len(), &mut errors);
@@ -113,6 +115,10 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
         projections,
         decisions,
         order: Order { by_confidence: config.global.router.strategy == "confidence", profile },
+        default_effort: match config.providers.defaults.default_reasoning_effort.as_str() {
+            "" => "medium".into(),
+            effort => effort.into(),
+        },
         on_missing,
         notes,
     })
@@ -150,9 +156,19 @@ fn models(config: &Config) -> Vec<ModelInfo> {
             capabilities: card.capabilities.clone(),
             target_names,
             can: Capabilities::of(&card.capabilities, &card.modality),
+            reasoning: provider(&card.name).and_then(|model| reasoning_family(config, model)),
         }
     });
     cards.collect()
+}
+
+fn reasoning_family(config: &Config, model: &ProviderModel) -> Option<ReasoningFamily> {
+    let family = config.providers.defaults.reasoning_families.get(&model.reasoning_family)?;
+    match family.kind.as_str() {
+        "chat_template_kwargs" => Some(ReasoningFamily::TemplateFlag(family.parameter.clone())),
+        "reasoning_effort" => Some(ReasoningFamily::Effort),
+        _ => None,
+    }
 }
 
 fn targets(models: &[ModelInfo]) -> HashMap<String, Target> {
@@ -258,7 +274,7 @@ fn default_route(
     };
     Some(DefaultRoute {
         candidates: vec![Candidate { target: *target, reasoning: false, effort: None }],
-        selector: Selector::Static(vec![1.0]),
+        selector: Selector::Static(None),
     })
 }
 

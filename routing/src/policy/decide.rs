@@ -90,11 +90,9 @@ impl Policy {
         let demand = self.derive(&mut table, &trace.kb_metrics, None);
         let chosen = if self.skips_decisions(inputs.facts) { None } else { self.choose(&table, &mut trace) };
         trace.chosen = chosen.map(|chosen| chosen.decision);
-        if let Some(chosen) = chosen {
-            if self.fast_response(chosen.decision).is_some() {
-                let verdict = Verdict::Answer(Answer { decision: chosen.decision });
-                return Outcome { verdict, trace };
-            }
+        if let Some(chosen) = chosen.filter(|chosen| self.fast_response(chosen.decision).is_some()) {
+            let verdict = Verdict::Answer(Answer { decision: chosen.decision });
+            return Outcome { verdict, trace };
         }
         let verdict = match requested {
             Requested::Named(target) => Verdict::Route(self.explicit(inputs, target, chosen)),
@@ -195,7 +193,8 @@ impl Policy {
             Proposal {
                 scores: &mut scores,
                 choice,
-                params: own.and_then(|own| own.session.as_deref()),
+                // Without a session there are no turns to come that could be worth anything.
+                params: own.filter(|_| has_session(inputs)).and_then(|own| own.session.as_deref()),
                 decision: decision.map_or("", |decision| &decision.name),
                 category: category.map_or("", |category| self.signal_name(category)),
                 demand,
@@ -247,6 +246,10 @@ impl Policy {
             reason: Cow::Borrowed(phrase(settled.action)),
         }
     }
+}
+
+const fn has_session(inputs: &Inputs<'_>) -> bool {
+    inputs.facts.session.is_some() || inputs.session.is_some()
 }
 
 /// Other candidates that may serve, best first: by the session policy's score where one ran, else by the base

@@ -242,6 +242,7 @@ fn sentence(reason: ScoreReason) -> String {
         ScoreReason::Single => "the only candidate".into(),
         ScoreReason::HeldBySession => "no candidate of this decision, but held by the session's lock".into(),
         ScoreReason::Configured(score) => format!("configured score {score}"),
+        ScoreReason::Position(position, count) => format!("configured as {position} of {count}"),
         ScoreReason::Factors { quality, latency, cost, load } => {
             let parts =
                 [part("quality", quality), part("latency", latency), part("cost", cost), part("load", load)];

@@ -169,14 +169,11 @@ impl Policy {
             Profile::Compat => None,
         };
         // A lock holds across decisions: its model need not be a candidate of the one that matched.
-        if let Some(target) = held.and_then(|(_, model)| self.target(model)) {
-            if !proposal.scores.iter().any(|score| score.target == target) {
-                proposal.scores.push(CandidateScore {
-                    target,
-                    score: 0.0,
-                    reason: ScoreReason::HeldBySession,
-                });
-            }
+        if let Some(target) = held.and_then(|(_, model)| self.target(model))
+            && !proposal.scores.iter().any(|score| score.target == target)
+        {
+            let reason = ScoreReason::HeldBySession;
+            proposal.scores.push(CandidateScore { target, score: 0.0, reason });
         }
         match proposal.params {
             Some(params) => self.settle_by_policy(inputs, &proposal, params, held),

@@ -48,7 +48,10 @@ fn rotated(by: usize) -> Policy {
 fn the_shipped_example_routes_as_its_descriptions_say() {
     let policy = agentic();
     assert_eq!(policy.notes(), []);
-    let target = |text: &str| routed(&policy, &decide(&policy, &facts(text), None)).0;
+    let target = |text: &str| {
+        let stateless = Facts { session: None, ..facts(text) };
+        routed(policy, &decide(policy, &stateless, None)).0
+    };
     assert_eq!(target("What is the capital of France?"), "qwen3-8b");
     assert_eq!(target("Plan the migration"), "qwen3-32b");
     assert_eq!(target("Find the race condition"), "frontier-reasoner");
@@ -74,6 +77,46 @@ fn reasoning_follows_the_model_reference() {
     let policy = policy(TWO, Profile::Pintle);
     assert!(routed(&policy, &decide(&policy, &facts("prove"), None)).1.reasoning);
     assert!(!routed(&policy, &decide(&policy, &facts("rust"), None)).1.reasoning);
+}
+
+#[test]
+fn a_decision_edits_the_request() {
+    use crate::edits::{Reasoning, ToolsEdit};
+    let routing = r#"
+  decisions:
+    - name: edited
+      priority: 1
+      rules: {operator: AND, conditions: []}
+      modelRefs: [{model: small, use_reasoning: true}, {model: large, use_reasoning: true, reasoning_effort: high}, {model: frontier}]
+      plugins:
+        - {type: system_prompt, configuration: {system_prompt: Be brief., mode: replace}}
+        - {type: header_mutation, configuration: {add: [{name: x-a, value: "1"}], delete: [x-b]}}
+        - {type: request_params, configuration: {blocked_params: [logit_bias], max_tokens_limit: 100, strip_unknown: true}}
+        - {type: tools, configuration: {enabled: true, mode: filtered, block_tools: [shell]}}
+        - {type: system_prompt, configuration: {system_prompt: the second of a type is not read}}
+"#;
+    let mut config = config(routing, "", Profile::Pintle);
+    let family =
+        |kind: &str| pintle_config::ReasoningFamily { kind: kind.into(), parameter: "thinking".into() };
+    config.providers.defaults.reasoning_families =
+        [("t".into(), family("chat_template_kwargs")), ("e".into(), family("reasoning_effort"))].into();
+    for (model, family) in config.providers.models.iter_mut().zip(["t", "e", "e"]) {
+        model.reasoning_family = family.into();
+    }
+    let policy = Policy::compile(&config, Profile::Pintle).unwrap();
+    let outcome = decide(&policy, &facts("x"), None);
+    let decision = routed(&policy, &outcome).1.decision;
+    let edits = policy.edits(decision.unwrap());
+    let prompt = edits.system_prompt.as_ref().unwrap();
+    assert_eq!((prompt.text.as_str(), prompt.replace), ("Be brief.", true));
+    assert_eq!((edits.params.max_tokens, edits.params.strip_unknown), (Some(100), true));
+    assert_eq!(edits.tools, ToolsEdit::Filter { allow: vec![], block: vec!["shell".into()] });
+    assert_eq!(edits.headers.add, [("x-a".to_owned(), "1".to_owned())]);
+    let reasoning = |model: &str| policy.reasoning(decision, policy.target(model).unwrap());
+    assert_eq!(reasoning("small"), Some(Reasoning::TemplateFlag { parameter: "thinking", on: true }));
+    assert_eq!(reasoning("large"), Some(Reasoning::Effort { effort: Some("high") }));
+    assert_eq!(reasoning("frontier"), Some(Reasoning::Effort { effort: None }), "off leaves the client's");
+    assert_eq!(policy.reasoning(None, policy.target("small").unwrap()), None);
 }
 
 #[test]

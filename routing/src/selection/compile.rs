@@ -137,12 +137,13 @@ impl Parts<'_> {
     /// v0.3.0 scores a model without a configured score 1, and takes the first candidate if the best has
     /// exactly 1.
     fn statically(&self) -> Selector {
+        if self.profile == Profile::Pintle && self.scores.iter().all(Option::is_none) {
+            return Selector::Static(None);
+        }
         let scores: Vec<f64> = self.scores.iter().map(|score| score.unwrap_or(1.0)).collect();
         let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        if self.profile == Profile::Compat && best == 1.0 {
-            return Selector::Static(vec![1.0; scores.len()]);
-        }
-        Selector::Static(scores)
+        let tied = self.profile == Profile::Compat && best == 1.0;
+        Selector::Static(Some(if tied { vec![1.0; scores.len()] } else { scores }))
     }
 
     fn cost_weight(&self) -> f64 {

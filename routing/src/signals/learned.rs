@@ -138,7 +138,7 @@ impl Families {
 }
 
 /// One measurement per rule; a missing one is a failure of the classifier.
-fn per_rule<'r, T>(reading: &'r Reading<Vec<T>>, at: usize) -> Result<&'r T, Unknown> {
+fn per_rule<T>(reading: &Reading<Vec<T>>, at: usize) -> Result<&T, Unknown> {
     reading.given()?.get(at).ok_or(Unknown::ClassifierFailed)
 }
 

@@ -56,7 +56,7 @@ impl Domains {
             // Several labels of one domain add up; v0.3.0 lets the last one stand.
             let probability = match self.profile {
                 Profile::Pintle => mine().sum::<f64>().min(1.0),
-                Profile::Compat => mine().filter(|p| believed(*p)).last().unwrap_or(0.0),
+                Profile::Compat => mine().rfind(|p| believed(*p)).unwrap_or(0.0),
             };
             let holds = match self.profile {
                 Profile::Pintle => mine().any(believed) || (!only_top && probability >= self.threshold),

@@ -1,0 +1,155 @@
+//! What a decision changes in a request before it goes upstream.
+//!
+//! Typed here, done by the data plane as patches of spans, in this order: model, reasoning, system prompt,
+//! parameters, tools, then headers. Nothing here can undo what came before it, and parameters that the router
+//! itself set are not subject to `strip_unknown`.
+
+use pintle_config::{Decision, Value};
+
+/// Edits of one decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestEdits {
+    /// Text for the system message.
+    pub system_prompt: Option<SystemPrompt>,
+    /// Body parameters.
+    pub params: RequestParams,
+    /// Offered tools.
+    pub tools: ToolsEdit,
+    /// Headers of the upstream request.
+    pub headers: HeaderEdits,
+}
+
+/// Text for the system message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemPrompt {
+    /// The text, not empty.
+    pub text: String,
+    /// It takes the place of the client's system message instead of standing before it.
+    pub replace: bool,
+}
+
+/// Body parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestParams {
+    /// Removed.
+    pub blocked: Vec<String>,
+    /// Upper bound on `max_tokens` and `max_completion_tokens`.
+    pub max_tokens: Option<u64>,
+    /// Upper bound on `n`.
+    pub max_n: Option<u64>,
+    /// Parameters outside the API's documentation are removed.
+    pub strip_unknown: bool,
+}
+
+/// Offered tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolsEdit {
+    /// As the client sent them.
+    #[default]
+    Passthrough,
+    /// None.
+    Remove,
+    /// By name: those allowed (all, if none is listed) less those blocked.
+    Filter {
+        /// Names to keep; empty keeps all.
+        allow: Vec<String>,
+        /// Names to drop.
+        block: Vec<String>,
+    },
+}
+
+/// Headers of the upstream request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Added beside what is there.
+    pub add: Vec<(String, String)>,
+    /// Put in place of what is there.
+    pub update: Vec<(String, String)>,
+    /// Removed.
+    pub delete: Vec<String>,
+}
+
+/// How a request is told to reason, or not to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reasoning<'a> {
+    /// `chat_template_kwargs[parameter] = on`
+    TemplateFlag {
+        /// The key.
+        parameter: &'a str,
+        /// Its value.
+        on: bool,
+    },
+    /// An effort such as `low`, `medium`, `high`. Off, the client's own stands.
+    Effort {
+        /// The effort; `None` leaves the client's.
+        effort: Option<&'a str>,
+    },
+}
+
+impl RequestEdits {
+    /// Reads a decision's plugins. The first of a type counts; a plugin that is switched off, or whose payload
+    /// has the wrong shape, counts as absent.
+    pub fn of(decision: &Decision) -> Self {
+        let payload = |kind: &str| {
+            let plugin = decision.plugins.iter().find(|plugin| plugin.kind == kind)?;
+            plugin.configuration.as_ref()
+        };
+        let enabled = |payload: &&Value| payload.get("enabled").and_then(Value::as_bool).unwrap_or(false);
+        Self {
+            system_prompt: payload("system_prompt").and_then(system_prompt),
+            params: payload("request_params").map(params).unwrap_or_default(),
+            tools: payload("tools").filter(enabled).map(tools).unwrap_or_default(),
+            headers: payload("header_mutation").map(headers).unwrap_or_default(),
+        }
+    }
+
+    /// Nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn system_prompt(payload: &Value) -> Option<SystemPrompt> {
+    let text = payload.get("system_prompt").and_then(Value::as_str).filter(|text| !text.is_empty())?;
+    let on = payload.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+    let replace = payload.get("mode").and_then(Value::as_str) == Some("replace");
+    on.then(|| SystemPrompt { text: text.to_owned(), replace })
+}
+
+fn params(payload: &Value) -> RequestParams {
+    let bound = |key: &str| payload.get(key).and_then(Value::as_i64).and_then(|n| u64::try_from(n).ok());
+    RequestParams {
+        blocked: names(payload.get("blocked_params")),
+        max_tokens: bound("max_tokens_limit"),
+        max_n: bound("max_n"),
+        strip_unknown: payload.get("strip_unknown").and_then(Value::as_bool).unwrap_or(false),
+    }
+}
+
+fn tools(payload: &Value) -> ToolsEdit {
+    match payload.get("mode").and_then(Value::as_str) {
+        Some("none") => ToolsEdit::Remove,
+        Some("filtered") => ToolsEdit::Filter {
+            allow: names(payload.get("allow_tools")),
+            block: names(payload.get("block_tools")),
+        },
+        _ => ToolsEdit::Passthrough,
+    }
+}
+
+fn headers(payload: &Value) -> HeaderEdits {
+    let pairs = |key: &str| {
+        let items = payload.get(key).map(Value::items).unwrap_or_default();
+        let pair = |item: &Value| {
+            let text = |key| item.get(key).and_then(Value::as_str).map(str::to_owned);
+            Some((text("name").filter(|name| !name.is_empty())?, text("value")?))
+        };
+        items.iter().filter_map(pair).collect()
+    };
+    HeaderEdits { add: pairs("add"), update: pairs("update"), delete: names(payload.get("delete")) }
+}
+
+fn names(list: Option<&Value>) -> Vec<String> {
+    let items = list.map(Value::items).unwrap_or_default();
+    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
