@@ -22,7 +22,8 @@ test: ## Run everything that must pass, and count it
 
 bench: ## Measure Pintle beside nginx and print CPU time per request as a ratio
 	@scripts/setup.sh build bench
-	@scripts/bench.sh
+	@cargo build --release -p pintle
+	@cargo bench -p pintle-benches --bench proxy
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly toolchain and cargo-fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

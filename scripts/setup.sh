@@ -70,6 +70,8 @@ setup_test() {
 
 setup_bench() {
   package nginx nginx-light "stands beside Pintle in the benchmark"
+  package wrk wrk "makes the benchmark's load"
+  package taskset util-linux "pins the proxies to a core"
 }
 
 for purpose in "$@"; do
