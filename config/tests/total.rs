@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pintle_config::migrate::migrate;
 use pintle_config::{CheckOptions, Format, MAX_BYTES, Profile, check, load, render};
 use proptest::prelude::*;
 
@@ -24,6 +25,10 @@ fn try_load(bytes: &[u8]) {
             assert!(!render(&loaded.report, format, bytes).is_empty());
         }
     }
+    let migration = migrate(bytes, "bytes");
+    if migration.output.is_none() {
+        assert!(migration.report.has_errors(), "what cannot be migrated says why");
+    }
     assert!(began.elapsed() < PATIENCE, "took {:?}", began.elapsed());
 }
 
@@ -38,8 +43,10 @@ fn examples() -> Vec<Vec<u8>> {
         named.into_iter().chain([beside]).map(|dir| dir.join("probes")).find(|dir| dir.is_dir())
     {
         let mut files: Vec<_> =
-            std::fs::read_dir(probes).into_iter().flatten().flatten().map(|file| file.path()).collect();
+            std::fs::read_dir(&probes).into_iter().flatten().flatten().map(|file| file.path()).collect();
         files.sort();
+        let legacy = probes.with_file_name("legacy").join("v0.1.0/config");
+        files.extend(std::fs::read_dir(legacy).into_iter().flatten().flatten().map(|file| file.path()));
         all.extend(files.iter().filter_map(|file| std::fs::read(file).ok()));
     }
     all

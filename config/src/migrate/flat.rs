@@ -62,7 +62,8 @@ pub(super) fn run(migrator: &mut Migrator, mut root: Node) {
     if let Some(global) = root.take("global") {
         place::global(migrator, global, "global");
     }
-    if let Some(mut routing) = root.take("routing") {
+    if let Some(routing) = root.take("routing") {
+        let mut routing = migrator.mapping(Some(routing), "routing");
         if let Some(models) = routing.take("models") {
             migrator.put(models, "routing.models", "routing.modelCards");
         }
@@ -84,9 +85,11 @@ pub(super) fn run(migrator: &mut Migrator, mut root: Node) {
         }
     }
     if let Some(providers) = root.take("providers") {
+        let providers = migrator.mapping(Some(providers), "providers");
         self::providers(migrator, providers);
     }
     model_config(migrator, &mut root);
+    let mut root = migrator.mapping(Some(root), "");
     for (key, node) in root.take_all() {
         place::place_or_drop(migrator, &key, node, &key);
     }
@@ -108,8 +111,8 @@ fn providers(migrator: &mut Migrator, mut providers: Node) {
     for (index, model) in models.into_iter().enumerate() {
         provider_model(migrator, model, &format!("providers.models[{index}]"));
     }
-    let targets = providers.take("model_targets");
-    if let Some(mut targets) = targets {
+    if let Some(targets) = providers.take("model_targets") {
+        let mut targets = migrator.mapping(Some(targets), "providers.model_targets");
         let backends = providers.take("backends").unwrap_or_else(Node::map);
         let profiles = providers.take("auth_profiles").unwrap_or_else(Node::map);
         for (name, target) in targets.take_all() {
@@ -128,7 +131,8 @@ fn provider_model(migrator: &mut Migrator, mut model: Node, from: &str) {
     }
     let line = model.line;
     model.take("name");
-    let mut access = model.take("access").unwrap_or_else(Node::map);
+    let access = model.take("access");
+    let mut access = migrator.mapping(access, &format!("{from}.access"));
     for (key, value) in access.take_all() {
         if model.get(&key).is_none_or(Node::is_blank) {
             migrator.line(
@@ -269,10 +273,11 @@ fn model_config(migrator: &mut Migrator, root: &mut Node) {
         .into_iter()
         .map(|endpoint| (endpoint, false))
         .collect();
-    let profiles = root.take("provider_profiles").unwrap_or_else(Node::map);
-    let mut models = root.take("model_config").unwrap_or_else(Node::map);
-    for (name, mut model) in models.take_all() {
+    let profiles = migrator.mapping(root.take("provider_profiles"), "provider_profiles");
+    let mut models = migrator.mapping(root.take("model_config"), "model_config");
+    for (name, model) in models.take_all() {
         let from = format!("model_config.{name}");
+        let mut model = migrator.mapping(Some(model), &from);
         let mut entry = named(&name, model.line);
         if let Some(id) = model.take("model_id").filter(|id| !id.is_blank()) {
             migrator.line(

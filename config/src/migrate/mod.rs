@@ -136,15 +136,41 @@ impl Migrator {
         }
     }
 
+    /// A mapping to take apart; anything else in its place is reported as dropped.
+    fn mapping(&mut self, node: Option<Node>, from: &str) -> Node {
+        match node {
+            Some(node) if matches!(node.kind, Kind::Map(_)) => node,
+            Some(node) if !node.is_blank() => {
+                self.drop(&node, from, "a mapping is expected here");
+                Node::map()
+            }
+            _ => Node::map(),
+        }
+    }
+
     /// Puts a subtree at a path of the new document. What is there already stays, member by member.
     fn put(&mut self, node: Node, from: &str, to: &str) {
         if from != to {
             self.line(Change::Moved, node.line, from, to, "");
         }
         let mut lost = Vec::new();
+        self.clear_the_way(to);
         self.out.at(to).merge_under(node, from, &mut lost);
         for (node, path) in lost {
             self.drop(&node, &path, &format!("{to} is set already"));
+        }
+    }
+
+    /// Takes out what stands where a path needs a mapping.
+    fn clear_the_way(&mut self, to: &str) {
+        let ends = to.match_indices('.').map(|(at, _)| at);
+        let blocked = ends.map(|end| &to[..end]).find(|path| {
+            let node = path.split('.').try_fold(&self.out, |node, key| node.get(key));
+            node.is_some_and(|node| !matches!(node.kind, Kind::Map(_)) && !node.is_blank())
+        });
+        if let Some(path) = blocked {
+            let node = std::mem::replace(self.out.at(path), Node::map());
+            self.drop(&node, path, "a mapping is expected here");
         }
     }
 

@@ -86,7 +86,7 @@ pub(super) fn block(migrator: &mut Migrator, key: &str, node: Node, from: &str) 
     if !MEMBERS.iter().any(|(block, ..)| *block == key) {
         return false;
     }
-    let mut node = node;
+    let mut node = migrator.mapping(Some(node), from);
     for (_, member, home) in MEMBERS.iter().filter(|(block, member, _)| *block == key && !member.is_empty()) {
         if let Some(value) = node.take(member).filter(|value| !value.is_blank()) {
             migrator.put(value, &format!("{from}.{member}"), home);
@@ -100,7 +100,8 @@ pub(super) fn block(migrator: &mut Migrator, key: &str, node: Node, from: &str) 
 }
 
 /// Brings an existing `global` into its v0.3 form.
-pub(super) fn global(migrator: &mut Migrator, mut node: Node, from: &str) {
+pub(super) fn global(migrator: &mut Migrator, node: Node, from: &str) {
+    let mut node = migrator.mapping(Some(node), from);
     const SECTIONS: &[&str] = &["router", "services", "stores", "integrations", "model_catalog", "pintle"];
     for section in SECTIONS {
         if let Some(value) = node.take(section) {
@@ -110,7 +111,8 @@ pub(super) fn global(migrator: &mut Migrator, mut node: Node, from: &str) {
     if let Some(value) = node.take("modules") {
         modules(migrator, value, &format!("{from}.modules"));
     }
-    if let Some(mut value) = node.take("models") {
+    if let Some(value) = node.take("models") {
+        let mut value = migrator.mapping(Some(value), &format!("{from}.models"));
         for (key, home) in [("embeddings", "embeddings"), ("system", "system"), ("external", "external")] {
             if let Some(value) = value.take(key) {
                 migrator.put(value, &format!("{from}.models.{key}"), &format!("global.model_catalog.{home}"));
@@ -118,7 +120,8 @@ pub(super) fn global(migrator: &mut Migrator, mut node: Node, from: &str) {
         }
         migrator.drop(&value, &format!("{from}.models"), "it has no home in v0.3");
     }
-    if let Some(mut value) = node.take("runtime") {
+    if let Some(value) = node.take("runtime") {
+        let mut value = migrator.mapping(Some(value), &format!("{from}.runtime"));
         if let Some(router) = value.take("router") {
             migrator.put(router, &format!("{from}.runtime.router"), "global.router");
         }
@@ -140,7 +143,8 @@ pub(super) fn global(migrator: &mut Migrator, mut node: Node, from: &str) {
     }
 }
 
-fn modules(migrator: &mut Migrator, mut node: Node, from: &str) {
+fn modules(migrator: &mut Migrator, node: Node, from: &str) {
+    let mut node = migrator.mapping(Some(node), from);
     for (key, value) in node.take_all() {
         let path = format!("{from}.{key}");
         if key == "classifier" || key == "hallucination_mitigation" {

@@ -279,7 +279,7 @@ fn adapters(migrator: &mut Migrator) {
                     .iter()
                     .any(|lora| lora.str("name") == adapter)
         };
-        if list(&mut migrator.out, "routing.modelCards").iter().any(|card| has(card)) {
+        if list(&mut migrator.out, "routing.modelCards").iter().any(has) {
             continue;
         }
         flat::add_named(migrator, "routing", "modelCards", flat::named(&model, 0));

@@ -13,7 +13,7 @@ pub(super) trait Tree: Sized {
     fn take(&mut self, key: &str) -> Option<Self>;
     /// Takes every member out.
     fn take_all(&mut self) -> Vec<(String, Self)>;
-    /// Takes the items of a list out.
+    /// Takes the items of a list out; anything else counts as a list of one.
     fn take_items(self) -> Vec<Self>;
     /// Writes a member, in place or at the end.
     fn set(&mut self, key: &str, value: Self);
@@ -63,7 +63,8 @@ impl Tree for Node {
     fn take_items(self) -> Vec<Self> {
         match self.kind {
             Kind::Seq(items) => items,
-            _ => Vec::new(),
+            _ if self.is_blank() => Vec::new(),
+            _ => vec![self],
         }
     }
 
