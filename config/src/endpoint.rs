@@ -65,3 +65,6 @@ fn looks_like_port(authority: &str) -> bool {
         .rsplit_once(':')
         .is_some_and(|(_, last)| last.len() >= 4 && last.bytes().all(|byte| byte.is_ascii_digit()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,3 +210,6 @@ fn is_decimal(text: &str) -> bool {
     });
     mantissa_ok && exponent_ok
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,25 @@ pub fn token_count(text: &str) -> Option<u64> {
     let value: f64 = number.trim().parse().ok()?;
     (value.is_finite() && value >= 0.0).then_some((value * factor) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::token_count;
+
+    #[test]
+    fn suffixes_and_fractions() {
+        for (text, wanted) in [
+            ("", Some(0)),
+            ("8000", Some(8_000)),
+            (" 32k ", Some(32_000)),
+            ("1.5K", Some(1_500)),
+            ("1M", Some(1_000_000)),
+            ("-1", None),
+            ("many", None),
+            ("K", None),
+            ("nan", None),
+        ] {
+            assert_eq!(token_count(text), wanted, "`{text}`");
+        }
+    }
+}

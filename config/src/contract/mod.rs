@@ -77,3 +77,6 @@ contract! {
         decisions: Vec<Decision>,
     }
 }
+
+#[cfg(test)]
+mod tests;
