@@ -23,6 +23,8 @@ pub struct Model {
     pub price: f64,
     /// Quality in [0,1].
     pub quality: f64,
+    /// Sent to every backend as a bearer token.
+    pub api_key: Option<String>,
     /// At least one.
     pub backends: Vec<Backend>,
 }
@@ -31,7 +33,7 @@ impl Model {
     /// A model served by stand-ins of its name.
     pub fn on(stand_ins: &[&StandIn], price: f64, quality: f64) -> Self {
         let backends = stand_ins.iter().map(|s| Backend { address: s.address(), weight: 1 }).collect();
-        Self { name: stand_ins[0].model().to_owned(), price, quality, backends }
+        Self { name: stand_ins[0].model().to_owned(), price, quality, api_key: None, backends }
     }
 }
 
@@ -93,6 +95,9 @@ impl ConfigFile {
                     text,
                     "        - name: backend-{n}\n          endpoint: {address}\n          weight: {weight}\n"
                 );
+                if let Some(key) = &model.api_key {
+                    let _ = writeln!(text, "          api_key: {key}");
+                }
             }
         }
         text.push_str("routing:\n  modelCards:\n");

@@ -23,7 +23,7 @@ pub use gateway::{Driver, Gateway, Start, pintle};
 pub use http::{Connection, Response};
 
 /// How long [`until`] waits before it fails the test.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

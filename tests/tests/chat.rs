@@ -169,6 +169,25 @@ fn the_head_that_reaches_the_backend_is_clean() {
 }
 
 #[test]
+fn the_backends_key_is_used_and_neither_key_shows_anywhere_else() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let model = Model { api_key: Some("sk-of-the-backend".to_owned()), ..Model::on(&[&stand_in], 0.1, 0.5) };
+    let gateway = Gateway::start(&ConfigFile::plain(vec![model]));
+    let head = format!("{}\r\nauthorization: Bearer sk-of-the-client", pintle_tests::http::chat_head("s1"));
+    let mut connection = gateway.connect();
+    connection.request(&head, br#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#);
+    let response = connection.response();
+    assert_eq!(response.status, 200, "{}", response.text());
+    let seen = stand_in.seen().pop().unwrap();
+    let sent: Vec<_> = seen.headers.iter().filter(|(n, _)| n == "authorization").collect();
+    assert_eq!(sent, [&("authorization".to_owned(), "Bearer sk-of-the-backend".to_owned())]);
+    let flow = gateway.flow(&response.flow()).to_string();
+    for place in [&flow, &gateway.log(), &gateway.metrics(), &format!("{:?}", response.headers)] {
+        assert!(!place.contains("sk-of-the-"), "{place}");
+    }
+}
+
+#[test]
 fn a_client_that_leaves_frees_the_model() {
     let stand_in =
         StandIn::spawn(Options { tokens_per_second: 20.0, ..Options::for_model("small") }).unwrap();

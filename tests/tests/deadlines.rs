@@ -25,7 +25,7 @@ fn assert_timed_out(connection: &mut Connection, since: Instant, millis: u64) {
     }
     let waited = since.elapsed();
     assert!(waited >= Duration::from_millis(millis * 9 / 10), "closed after {waited:?}");
-    assert!(waited < Duration::from_millis(millis + 5_000), "closed after {waited:?}");
+    assert!(waited < Duration::from_millis(millis + 10_000), "closed after {waited:?}");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_client_that_does_not_read_is_given_up_and_frees_the_model() {
     let gateway = gateway(&stand_in, "client_write_ms: 500");
     let mut connection = gateway.connect();
     let body = json!({ "model": "auto", "stream": true,
-        "messages": [{ "role": "user", "content": "[tokens:300000]" }] });
+        "messages": [{ "role": "user", "content": "[tokens:100000]" }] });
     connection.request(&chat_head("s1"), body.to_string().as_bytes());
     until("the model was told to stop", || stand_in.stats().aborted == 1);
     assert_eq!(gateway.connect().get("/health").status, 200);
@@ -111,7 +111,7 @@ fn a_model_that_does_not_begin_is_a_504() {
     let start = Instant::now();
     let response = gateway.connect().chat("s1", &body);
     response.assert_openai_error(504);
-    assert!(start.elapsed() >= Duration::from_millis(360) && start.elapsed() < Duration::from_secs(6));
+    assert!(start.elapsed() >= Duration::from_millis(360) && start.elapsed() < Duration::from_secs(10));
     until("the model was told to stop", || stand_in.stats().aborted == 1);
     assert_eq!(stand_in.stats().requests, 1, "a request that was sent is not sent twice");
     let flow = gateway.flow(&response.flow());

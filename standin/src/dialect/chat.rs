@@ -68,6 +68,8 @@ pub(crate) fn whole(reply: &Reply<'_>) -> Value {
 }
 
 /// The answer as a stream of `chat.completion.chunk` objects, ended by `[DONE]`.
+///
+/// What all chunks share is written once: a long answer has a hundred thousand of them.
 pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
     let head = json!({
         "id": id(reply),
@@ -76,26 +78,24 @@ pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
         "model": reply.model,
         "system_fingerprint": "stand-in",
     });
-    let chunk = |choices: Value, usage: Value| {
-        let mut chunk = head.clone();
-        chunk["choices"] = choices;
-        if reply.include_usage {
-            chunk["usage"] = usage;
-        }
-        chunk
-    };
-    let delta = |delta: Value, reason: Value| {
-        let choice = json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason }]);
-        chunk(choice, Value::Null)
+    let head = head.to_string();
+    let head = head.trim_end_matches('}');
+    let no_usage = if reply.include_usage { r#","usage":null"# } else { "" };
+    let delta = |delta: &str, reason: &str, tokens: u64| Event {
+        bytes: format!(
+            "data: {head},\"choices\":[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\
+             \"finish_reason\":{reason}}}]{no_usage}}}\n\n"
+        ),
+        tokens,
     };
     let answer = reply.answer;
     let mut spoken = 0;
-    let opening = if answer.calls.is_empty() { Value::from("") } else { Value::Null };
-    let mut events =
-        vec![Event::data(&delta(json!({ "role": "assistant", "content": opening }), Value::Null), 0)];
+    let opening = if answer.calls.is_empty() { r#""""# } else { "null" };
+    let mut events = vec![delta(&format!(r#"{{"role":"assistant","content":{opening}}}"#), "null", 0)];
     for piece in &answer.pieces {
         spoken += 1;
-        events.push(Event::data(&delta(json!({ "content": piece }), Value::Null), spoken));
+        let piece = Value::from(piece.as_str());
+        events.push(delta(&format!(r#"{{"content":{piece}}}"#), "null", spoken));
     }
     for (index, call) in answer.calls.iter().enumerate() {
         let opening = json!({ "tool_calls": [{
@@ -105,16 +105,18 @@ pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
             "function": { "name": call.name, "arguments": "" },
         }]});
         spoken += 1;
-        events.push(Event::data(&delta(opening, Value::Null), spoken));
+        events.push(delta(&opening.to_string(), "null", spoken));
         for piece in fragments(&call.arguments) {
             spoken += 1;
             let part = json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] });
-            events.push(Event::data(&delta(part, Value::Null), spoken));
+            events.push(delta(&part.to_string(), "null", spoken));
         }
     }
-    events.push(Event::data(&delta(json!({}), Value::from(finish(answer.finish))), spoken));
+    events.push(delta("{}", &format!("\"{}\"", finish(answer.finish)), spoken));
     if reply.include_usage {
-        events.push(Event::data(&chunk(json!([]), usage(reply)), spoken));
+        let usage = usage(reply);
+        let bytes = format!("data: {head},\"choices\":[],\"usage\":{usage}}}\n\n");
+        events.push(Event { bytes, tokens: spoken });
     }
     events.push(Event { bytes: "data: [DONE]\n\n".to_owned(), tokens: spoken });
     events

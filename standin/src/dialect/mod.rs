@@ -42,11 +42,6 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// `data: {json}`
-    fn data(json: &Value, tokens: u64) -> Self {
-        Self { bytes: format!("data: {json}\n\n"), tokens }
-    }
-
     /// `event: {type}` and `data: {json}`, the type being the JSON's own `type`.
     fn typed(json: &Value, tokens: u64) -> Self {
         let kind = json["type"].as_str().unwrap_or("message");
