@@ -73,42 +73,40 @@ impl Unusable {
 }
 
 /// Where each part lies, in words.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    pub(crate) sessions: Shape,
-    pub(crate) pins: Shape,
+    pub(crate) names: Range<usize>,
+    pub(crate) sessions: Part,
+    pub(crate) pins: Part,
+}
+
+/// Where a table lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) shape: Shape,
+    pub(crate) heads: Range<usize>,
+    pub(crate) slots: Range<usize>,
 }
 
 impl Layout {
     pub(crate) fn of(header: &Header) -> Layout {
-        Layout {
-            sessions: Shape::for_capacity(header.capacity),
-            pins: Shape::for_capacity(header.pin_capacity),
-        }
+        let names = PAGE_WORDS..PAGE_WORDS + NAMES_WORDS;
+        let sessions = Part::after(names.end, header.capacity, RECORD_WORDS);
+        let pins = Part::after(sessions.slots.end, header.pin_capacity, PIN_WORDS);
+        Layout { names, sessions, pins }
     }
 
-    pub(crate) fn names(self) -> Range<usize> {
-        PAGE_WORDS..PAGE_WORDS + NAMES_WORDS
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.pins.slots.end.next_multiple_of(PAGE_WORDS) * 8) as u64
     }
+}
 
-    pub(crate) fn session_heads(self) -> Range<usize> {
-        from_page(self.names().end, self.sessions.head_words())
-    }
-
-    pub(crate) fn session_slots(self) -> Range<usize> {
-        from_page(self.session_heads().end, self.sessions.slot_words(RECORD_WORDS))
-    }
-
-    pub(crate) fn pin_heads(self) -> Range<usize> {
-        from_page(self.session_slots().end, self.pins.head_words())
-    }
-
-    pub(crate) fn pin_slots(self) -> Range<usize> {
-        from_page(self.pin_heads().end, self.pins.slot_words(PIN_WORDS))
-    }
-
-    pub(crate) fn bytes(self) -> u64 {
-        (self.pin_slots().end.next_multiple_of(PAGE_WORDS) * 8) as u64
+impl Part {
+    fn after(end: usize, capacity: u64, payload: usize) -> Part {
+        let shape = Shape::for_capacity(capacity);
+        let heads = from_page(end, shape.head_words());
+        let slots = from_page(heads.end, shape.slot_words(payload));
+        Part { shape, heads, slots }
     }
 }
 

@@ -162,7 +162,7 @@ impl Store {
             }
             Existing::Usable(header, map) => (header, map),
         };
-        let (names, damaged_names) = Names::load(&map.words()[Layout::of(&header).names()]);
+        let (names, damaged_names) = Names::load(&map.words()[Layout::of(&header).names]);
         report.damaged_names = damaged_names;
         let boot = boot().unwrap_or_else(random);
         let before = map.opened_in_boot();

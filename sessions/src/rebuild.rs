@@ -58,7 +58,7 @@ pub(crate) fn rebuild(store: &mut Store, header: Header, now_ms: u64) -> Result<
         ..Rebuilt::default()
     };
     let (file, map) = file::build(&store.paths().unfinished, &header)?;
-    let (names, _) = Names::load(&map.words()[file::Layout::of(&header).names()]);
+    let (names, _) = Names::load(&map.words()[file::Layout::of(&header).names]);
     let new = store.successor(header, map, names, random() as u32);
     copy_sessions(store, &new, now_ms, &mut report);
     copy_pins(store, &new, now_ms, &mut report);

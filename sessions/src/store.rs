@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::error::NameError;
-use crate::file::{Header, Layout, Map};
+use crate::file::{Header, Layout, Map, Part};
 use crate::names::Names;
 use crate::open::{Paths, Verified};
 use crate::record::{NameId, PIN_WORDS, Pin, RECORD_WORDS, Record};
@@ -210,7 +210,7 @@ impl Store {
     /// # Errors
     /// [`NameError`] if the name is too long, or too many names are known.
     pub fn intern(&self, name: &str) -> Result<NameId, NameError> {
-        self.names.intern(&self.map.words()[self.layout.names()], name)
+        self.names.intern(&self.map.words()[self.layout.names.clone()], name)
     }
 
     /// The name behind a number; `None` if it was damaged or never given.
@@ -251,14 +251,14 @@ impl Store {
     /// Every session in the file, expired ones included, in no order. Sessions that change meanwhile may
     /// be seen before or after their change, and new ones may be missed.
     pub fn iter(&self) -> impl Iterator<Item = (u128, Record)> + '_ {
-        (0..self.layout.sessions.buckets).flat_map(|bucket| {
+        (0..self.layout.sessions.shape.buckets).flat_map(|bucket| {
             self.session_table().bucket(bucket).filter_map(|(key, found)| Some((key, decode(&found)?)))
         })
     }
 
     /// Every response id in the file, expired ones included.
     pub fn pins(&self) -> impl Iterator<Item = (u128, Pin)> + '_ {
-        (0..self.layout.pins.buckets).flat_map(|bucket| {
+        (0..self.layout.pins.shape.buckets).flat_map(|bucket| {
             self.pin_table()
                 .bucket(bucket)
                 .filter_map(|(key, found)| Some((key, Pin::from_words(&found.payload)?)))
@@ -301,13 +301,13 @@ impl Store {
         Stats {
             sessions: TableStats {
                 capacity: self.header.capacity,
-                slots: self.layout.sessions.slots() as u64,
+                slots: self.layout.sessions.shape.slots() as u64,
                 occupied: self.session_table().occupied() as u64,
                 ..self.sessions.read()
             },
             pins: TableStats {
                 capacity: self.header.pin_capacity,
-                slots: self.layout.pins.slots() as u64,
+                slots: self.layout.pins.shape.slots() as u64,
                 occupied: self.pin_table().occupied() as u64,
                 ..self.pins.read()
             },
@@ -411,16 +411,19 @@ impl Store {
 
     #[inline]
     fn session_table(&self) -> Table<'_, AtomicU64, RECORD_WORDS> {
-        let words = self.map.words();
-        let (heads, slots) = (&words[self.layout.session_heads()], &words[self.layout.session_slots()]);
-        Table::new(heads, slots, self.layout.sessions, self.owner, &self.sessions.tally)
+        self.table(&self.layout.sessions, &self.sessions.tally)
     }
 
     #[inline]
     fn pin_table(&self) -> Table<'_, AtomicU64, PIN_WORDS> {
+        self.table(&self.layout.pins, &self.pins.tally)
+    }
+
+    #[inline]
+    fn table<'a, const P: usize>(&'a self, part: &Part, tally: &'a Tally) -> Table<'a, AtomicU64, P> {
         let words = self.map.words();
-        let (heads, slots) = (&words[self.layout.pin_heads()], &words[self.layout.pin_slots()]);
-        Table::new(heads, slots, self.layout.pins, self.owner, &self.pins.tally)
+        let (heads, slots) = (&words[part.heads.clone()], &words[part.slots.clone()]);
+        Table::new(heads, slots, part.shape, self.owner, tally)
     }
 
     fn damage(&self) -> Verified {

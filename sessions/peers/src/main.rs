@@ -1,7 +1,8 @@
 //! Session memory beside what one would use instead, in one interleaved run.
 //!
 //! `cargo run --release --manifest-path sessions/peers/Cargo.toml -- [sessions ...]`; 10,000 and 1,000,000
-//! without arguments. Times are nanoseconds per operation as one thread sees them, medians over the rounds.
+//! without arguments. Nanoseconds per operation as one thread sees them, medians over the rounds: by the wall clock,
+//! and in parentheses by the thread's own CPU clock, which a busy machine disturbs less.
 //! DashMap forgets everything at a crash; LMDB and redb run with syncing off, which gives them the same
 //! promise as this store: what is committed survives the process, not the machine.
 
@@ -201,7 +202,7 @@ fn main() {
     let sizes: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![10_000, 1_000_000] } else { sizes };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    println!("{cores} cores; ns per operation, median of {ROUNDS} interleaved rounds (lowest)");
+    println!("{cores} cores; ns per operation, median of {ROUNDS} interleaved rounds: wall clock (CPU time)");
     for sessions in sizes {
         let dir = tempfile::tempdir().expect("a directory");
         let store = compare(dir.path(), sessions, cores);
@@ -249,16 +250,16 @@ fn compare(dir: &Path, sessions: u64, cores: usize) -> Store {
 }
 
 /// Nanoseconds per operation of one of `threads` threads that share no session.
-fn measure(contender: &dyn Contender, sessions: u64, threads: usize, round: u64, commits: bool) -> f64 {
+fn measure(contender: &dyn Contender, sessions: u64, threads: usize, round: u64, commits: bool) -> Time {
     let operations = contender.operations() / threads as u64;
     let barrier = std::sync::Barrier::new(threads);
     let (barrier, share) = (&barrier, sessions / threads as u64);
-    let times: Vec<f64> = std::thread::scope(|scope| {
+    let times: Vec<Time> = std::thread::scope(|scope| {
         let work = |thread: u64| {
             move || {
                 let mut random = (round + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ thread << 32 | 1;
                 barrier.wait();
-                let start = Instant::now();
+                let start = Start::now();
                 for _ in 0..operations {
                     random ^= random << 13;
                     random ^= random >> 7;
@@ -270,13 +271,42 @@ fn measure(contender: &dyn Contender, sessions: u64, threads: usize, round: u64,
                         contender.commit(key);
                     }
                 }
-                start.elapsed().as_nanos() as f64 / operations as f64
+                start.elapsed(operations)
             }
         };
         let running: Vec<_> = (0..threads as u64).map(|thread| scope.spawn(work(thread))).collect();
         running.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
-    times.iter().sum::<f64>() / times.len() as f64
+    let mean = |of: fn(&Time) -> f64| times.iter().map(of).sum::<f64>() / times.len() as f64;
+    Time { wall: mean(|time| time.wall), cpu: mean(|time| time.cpu) }
+}
+
+struct Start {
+    wall: Instant,
+    cpu: f64,
+}
+
+/// Nanoseconds per operation.
+#[derive(Clone, Copy)]
+struct Time {
+    wall: f64,
+    cpu: f64,
+}
+
+impl Start {
+    fn now() -> Start {
+        Start { wall: Instant::now(), cpu: cpu_ns() }
+    }
+
+    fn elapsed(&self, operations: u64) -> Time {
+        let each = |ns: f64| ns / operations as f64;
+        Time { wall: each(self.wall.elapsed().as_nanos() as f64), cpu: each(cpu_ns() - self.cpu) }
+    }
+}
+
+fn cpu_ns() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 /// What has no peer: opening, verifying, hashing, and a full table.
@@ -285,13 +315,7 @@ fn alone(dir: &Path, sessions: u64, store: Store) {
     let bytes = options.file_bytes();
     println!("file {bytes} bytes, {:.0} per session", bytes as f64 / sessions as f64);
     drop(store);
-    let mut opening: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            drop(black_box(Store::open(dir, &options, NOW).expect("opens")));
-            start.elapsed().as_nanos() as f64
-        })
-        .collect();
+    let mut opening = repeat(1, || drop(black_box(Store::open(dir, &options, NOW).expect("opens"))));
     println!("open {} ns", median(&mut opening));
     let (store, _) = Store::open(dir, &options, NOW).expect("opens");
     let start = Instant::now();
@@ -300,15 +324,9 @@ fn alone(dir: &Path, sessions: u64, store: Store) {
     let start = Instant::now();
     black_box(store.stats());
     println!("stats {:.3} ms", start.elapsed().as_secs_f64() * 1e3);
-    let mut hashing: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            for n in 0..100_000_u64 {
-                black_box(store.session_key(b"tenant", &n.to_le_bytes().repeat(4)));
-            }
-            start.elapsed().as_nanos() as f64 / 1e5
-        })
-        .collect();
+    let mut hashing = repeat(100_000, || {
+        black_box(store.session_key(b"tenant", black_box(&[7; 32])));
+    });
     println!("session key from 32 bytes {} ns", median(&mut hashing));
     let mut index = sessions;
     let mut insert = || {
@@ -319,19 +337,27 @@ fn alone(dir: &Path, sessions: u64, store: Store) {
     for _ in 0..sessions / 2 {
         insert();
     }
-    let mut evicting: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..20_000 {
-                insert();
-            }
-            start.elapsed().as_nanos() as f64 / 2e4
-        })
-        .collect();
+    let mut evicting = repeat(20_000, || {
+        black_box(insert());
+    });
     println!("new session in a full table {} ns", median(&mut evicting));
 }
 
-fn median(times: &mut [f64]) -> String {
-    times.sort_by(f64::total_cmp);
-    format!("{:.0} ({:.0})", times[times.len() / 2], times[0])
+fn repeat(operations: u64, mut work: impl FnMut()) -> Vec<Time> {
+    let round = |_| {
+        let start = Start::now();
+        for _ in 0..operations {
+            work();
+        }
+        start.elapsed(operations)
+    };
+    (0..ROUNDS).map(round).collect()
+}
+
+fn median(times: &mut [Time]) -> String {
+    let mut middle = |of: fn(&Time) -> f64| {
+        times.sort_by(|a, b| of(a).total_cmp(&of(b)));
+        of(&times[times.len() / 2])
+    };
+    format!("{:.0} ({:.0})", middle(|time| time.wall), middle(|time| time.cpu))
 }

@@ -19,8 +19,6 @@ const TAGS_PER_WORD: usize = 4;
 /// Rounds after which a writer gives up. All but the first lets other threads run: the holder, preempted
 /// on a crowded machine, gets its turn long before this.
 const LOCK_ROUNDS: u32 = 1 << 22;
-/// The lowest bit of each of a word's four tags.
-const LOW_BITS: u64 = 0x0001_0001_0001_0001;
 
 /// 16 bits of a key, never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +91,9 @@ impl<'a, W: Word> Head<'a, W> {
 
     #[inline]
     fn with_bits(self, bits: u16) -> Ways {
-        let pattern = u64::from(bits) * LOW_BITS;
-        let mut ways = 0;
-        for (index, cell) in self.words[1..HEAD_WORDS].iter().enumerate() {
-            ways |= zero_lanes(cell.load() ^ pattern) << (index * TAGS_PER_WORD);
-        }
-        Ways(ways)
+        let words = std::array::from_fn(|index| self.words[index].load());
+        // The first word is not tags: its four ways are shifted out.
+        Ways(equal_lanes(&words, bits) >> TAGS_PER_WORD)
     }
 
     /// Whether the tags are what the last writer left. False also for a moment while one is at work.
@@ -185,14 +180,38 @@ impl<W: Word> Drop for Locked<'_, W> {
     }
 }
 
-/// One bit for each of the four 16-bit lanes of `word` that is zero.
+/// One bit for each of the 32 lanes of 16 bits that equals `bits`.
+#[cfg(target_arch = "x86_64")]
 #[inline]
-const fn zero_lanes(word: u64) -> u32 {
-    let rest = !(LOW_BITS << 15);
-    let nonzero = ((word & rest) + rest) | word;
-    let zero = !nonzero >> 15 & LOW_BITS;
-    // The products move bits 0, 16, 32 and 48 to 60..64 and meet nowhere else.
-    (zero.wrapping_mul(1 << 60 | 1 << 45 | 1 << 30 | 1 << 15) >> 60) as u32
+fn equal_lanes(words: &[u64; HEAD_WORDS], bits: u16) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set_epi64x, _mm_set1_epi16,
+    };
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn compare(words: &[u64; HEAD_WORDS], bits: u16) -> i32 {
+        let pattern = _mm_set1_epi16(bits.cast_signed());
+        let pair = |index: usize| {
+            let lanes = _mm_set_epi64x(words[index + 1].cast_signed(), words[index].cast_signed());
+            _mm_cmpeq_epi16(lanes, pattern)
+        };
+        let half = |index: usize| _mm_movemask_epi8(_mm_packs_epi16(pair(index), pair(index + 2)));
+        half(0) | half(4) << 16
+    }
+
+    // SAFETY: every x86-64 processor has SSE2.
+    unsafe { compare(words, bits) }.cast_unsigned()
+}
+
+/// One bit for each of the 32 lanes of 16 bits that equals `bits`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn equal_lanes(words: &[u64; HEAD_WORDS], bits: u16) -> u32 {
+    (0..HEAD_WORDS * TAGS_PER_WORD).fold(0, |equal, lane| {
+        let tag = (words[lane / TAGS_PER_WORD] >> (lane % TAGS_PER_WORD * 16)) as u16;
+        equal | u32::from(tag == bits) << lane
+    })
 }
 
 #[cfg(test)]
@@ -206,12 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn zero_lanes_are_exact() {
-        for lanes in 0..16_u32 {
-            for filler in [1_u64, 0x7FFF, 0x8000, 0xFFFF, 0x0100] {
-                let word =
-                    (0..4).filter(|lane| lanes >> lane & 1 == 0).map(|lane| filler << (16 * lane)).sum();
-                assert_eq!(zero_lanes(word), lanes, "{word:016x}");
+    fn equal_lanes_are_exact() {
+        for lane in 0..32 {
+            for (bits, other) in
+                [(0_u16, 1_u16), (1, 0), (0x7FFF, 0xFFFF), (0x8000, 0), (0xFFFF, 0x7FFF), (0x00FF, 0xFF00)]
+            {
+                let mut words = [u64::from(other) * 0x0001_0001_0001_0001; HEAD_WORDS];
+                let shift = lane % 4 * 16;
+                words[lane / 4] = words[lane / 4] & !(0xFFFF << shift) | u64::from(bits) << shift;
+                assert_eq!(equal_lanes(&words, bits), 1 << lane, "{bits:x} among {other:x}");
             }
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! # Why buckets and not open addressing
 //!
-//! A key may live in one of two buckets of 28 slots, and is put into the emptier. No chain leads through
-//! other keys' slots, so there are no tombstones, no rehash, and removal is local; the worst lookup is
-//! two cache lines of tags and the slot itself. Two choices fill the table to 88 % before a bucket
-//! overflows (0 of 476,000 inserts at 85 %, 54 of 1,490,000 under random churn at 88 %); one choice would
-//! stop near 65 %. All 56 slots are candidates when something must go, which comes close to true
-//! least-recently-used order. The heads of a million sessions are 2.6 MB and stay in the cache, so that a
-//! lookup costs one miss: the slot.
+//! A key may live in one of two buckets of 28 slots: the first, or, where that is crowded, the emptier of the
+//! two. No chain leads through other keys' slots, so there are no tombstones, no rehash, and removal is
+//! local. Two choices fill the table to 88 % before a bucket overflows; one choice would stop near 65 %. In
+//! a simulation of 246,400 keys in 10,000 buckets no insert failed up to that load, and 39 of 500,000 under
+//! random churn at it; 91 % of the keys were in their first bucket, so that a lookup mostly costs two
+//! misses: one line of tags, and the slot. All 56 slots are candidates when something must go, which comes
+//! close to true least-recently-used order.
 //!
 //! # Order of events
 //!
@@ -24,13 +24,15 @@ mod stamp;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bucket::{HEAD_WORDS, Head, Locked, Tag, WAYS};
+use bucket::{HEAD_WORDS, Head, Locked, Tag, WAYS, Ways};
 use slot::{Content, Slot, slot_words};
 
 use crate::word::Word;
 
 /// Share of the slots that a table's capacity counts on.
 const FILL: f64 = 0.88;
+/// Slots in use from which on a key's first bucket is compared with its second.
+const CROWDED: usize = 23;
 /// Two choices need two buckets.
 const MIN_BUCKETS: usize = 2;
 
@@ -127,7 +129,7 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         let place = self.place(key);
         let mut suspect = false;
         for bucket in place.buckets {
-            for way in self.head(bucket).tagged(place.tag) {
+            for way in self.candidates(bucket, place.tag) {
                 match self.slot(bucket, way).read() {
                     Content::Held { key: held, payload } if held == key => {
                         return Some(Found { payload, stale: false });
@@ -264,15 +266,25 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         let buckets = self.shape.buckets as u64;
         let first = ((spread >> 32) * buckets) >> 32;
         let step = 1 + (((spread & 0xFFFF_FFFF) * (buckets - 1)) >> 32);
-        let second = (first + step) % buckets;
+        let second = if first + step < buckets { first + step } else { first + step - buckets };
         Place { buckets: [first as usize, second as usize], tag: Tag::of((mixed >> 24) as u16) }
     }
 
     /// The bucket that seems to hold `key`.
     fn hint(&self, key: u128, place: Place) -> Option<usize> {
         place.buckets.into_iter().find(|&bucket| {
-            self.head(bucket).tagged(place.tag).any(|way| self.slot(bucket, way).key_hint() == key)
+            self.candidates(bucket, place.tag).any(|way| self.slot(bucket, way).key_hint() == key)
         })
+    }
+
+    /// The ways of a bucket that carry a tag, their cache lines on the way already.
+    #[inline]
+    fn candidates(&self, bucket: usize, tag: Tag) -> Ways {
+        let ways = self.head(bucket).tagged(tag);
+        for way in ways {
+            self.slot(bucket, way).prefetch();
+        }
+        ways
     }
 
     /// Finds `key` in a bucket whose lock is held, and gives up damaged copies on the way.
@@ -315,7 +327,8 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         rank: impl Fn(&[u64; P]) -> Option<u64>,
     ) -> Option<(usize, usize, Option<u64>)> {
         let free = [pair[0].head().free(), pair[1].head().free()];
-        let side = usize::from(free[1].count() > free[0].count());
+        let crowded = WAYS - free[0].count() >= CROWDED;
+        let side = usize::from(crowded && free[1].count() > free[0].count());
         let mut ways = free[side];
         if let Some(way) = ways.next() {
             return Some((side, way, None));

@@ -32,6 +32,8 @@ impl Word for AtomicU64 {
         fence(Ordering::Release);
     }
 
+    fn prefetch(&self) {}
+
     fn relax(_round: u32) {
         thread::yield_now();
     }

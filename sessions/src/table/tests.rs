@@ -276,6 +276,8 @@ impl Word for Mortal {
         AtomicU64::release();
     }
 
+    fn prefetch(&self) {}
+
     fn relax(round: u32) {
         AtomicU64::relax(round);
     }
