@@ -1,1 +1,4 @@
-//! Pintle: benches.
+//! Benchmarks of Pintle beside what a user would pick instead.
+#![forbid(unsafe_code)]
+
+pub mod saar;
