@@ -11,6 +11,7 @@ mod contract;
 pub mod endpoint;
 mod export;
 mod findings;
+pub mod import;
 mod legacy;
 mod lint;
 mod load;

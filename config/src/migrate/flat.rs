@@ -431,19 +431,19 @@ fn backend(migrator: &mut Migrator, mut endpoint: Node, profiles: &Node, again: 
     backend
 }
 
-pub(super) fn named(name: &str, line: u32) -> Node {
+pub(crate) fn named(name: &str, line: u32) -> Node {
     let mut node = Node { line, ..Node::map() };
     node.set("name", Node::text_node(name));
     node
 }
 
 /// Adds a provider model, or fills in the one of that name.
-pub(super) fn add_model(migrator: &mut Migrator, entry: Node) {
+pub(crate) fn add_model(migrator: &mut Migrator, entry: Node) {
     add_named(migrator, "providers", "models", entry);
 }
 
 /// Moves what a card says to the model's card, made if absent.
-pub(super) fn card_fields(migrator: &mut Migrator, name: &str, model: &mut Node, from: &str) {
+pub(crate) fn card_fields(migrator: &mut Migrator, name: &str, model: &mut Node, from: &str) {
     let mut card = named(name, model.line);
     for key in CARD_FIELDS {
         if let Some(value) = model.take(key).filter(|value| !value.is_blank()) {
@@ -460,7 +460,7 @@ pub(super) fn card_fields(migrator: &mut Migrator, name: &str, model: &mut Node,
     add_named(migrator, "routing", "modelCards", card);
 }
 
-pub(super) fn add_named(migrator: &mut Migrator, section: &str, list: &str, mut entry: Node) {
+pub(crate) fn add_named(migrator: &mut Migrator, section: &str, list: &str, mut entry: Node) {
     let name = entry.str("name").to_owned();
     let target = migrator.out.at(section);
     if target.get(list).is_none_or(|list| list.items().is_empty()) {

@@ -3,11 +3,11 @@
 //! Every field is taken out of the old document exactly once: placed, changed or dropped, each with a line.
 //! What is left at the end was known to no one and is reported as dropped, so nothing is lost in silence.
 
-mod flat;
+pub(crate) mod flat;
 mod kubernetes;
 mod place;
 mod repair;
-mod tree;
+pub(crate) mod tree;
 
 use std::fmt;
 
@@ -90,15 +90,9 @@ pub fn migrate(bytes: &[u8], source_name: &str) -> Migration {
         }
         return Migration { output: None, lines: Vec::new(), report: findings.into_report(source_name) };
     }
-    let mut migrator = Migrator { out: Node::map(), lines: Vec::new() };
+    let mut migrator = Migrator::new();
     migrator.documents(documents);
-    repair::run(&mut migrator);
-    let mut out = migrator.out.in_canonical_order();
-    out.set("version", Node::text_node("v0.3"));
-    let output = head_comments(bytes) + &write::yaml_node(&out);
-    migrator.lines.sort_by_key(|line| (line.line == 0, line.line));
-    let report = load(output.as_bytes(), source_name, Profile::Compat).report;
-    Migration { output: Some(output), lines: migrator.lines, report }
+    migrator.finish(&head_comments(bytes), source_name)
 }
 
 /// Comment lines before the first line of content.
@@ -114,18 +108,44 @@ fn head_comments(bytes: &[u8]) -> String {
 }
 
 /// Builds the new document and remembers what changed.
-struct Migrator {
+pub(crate) struct Migrator {
     out: Node,
     lines: Vec<Line>,
 }
 
 impl Migrator {
-    fn line(&mut self, change: Change, place: u32, from: &str, to: &str, why: &str) {
+    pub(crate) fn new() -> Self {
+        Self { out: Node::map(), lines: Vec::new() }
+    }
+
+    /// Repairs what would not load, writes the document and loads it.
+    pub(crate) fn finish(mut self, head: &str, source_name: &str) -> Migration {
+        repair::run(&mut self);
+        let mut out = self.out.in_canonical_order();
+        out.set("version", Node::text_node("v0.3"));
+        let output = head.to_owned() + &write::yaml_node(&out);
+        self.lines.sort_by_key(|line| (line.line == 0, line.line));
+        let report = load(output.as_bytes(), source_name, Profile::Compat).report;
+        Migration { output: Some(output), lines: self.lines, report }
+    }
+
+    pub(crate) fn line(&mut self, change: Change, place: u32, from: &str, to: &str, why: &str) {
         self.lines.push(Line { change, line: place, from: from.into(), to: to.into(), why: why.into() });
     }
 
+    /// What changed so far.
+    pub(crate) fn lines(self) -> Vec<Line> {
+        self.lines
+    }
+
+    /// The entry of that name in a list of the new document.
+    pub(crate) fn named_mut(&mut self, section: &str, list: &str, name: &str) -> Option<&mut Node> {
+        let list = self.out.get_mut(section)?.get_mut(list)?;
+        list.items_mut().iter_mut().find(|entry| entry.str("name") == name)
+    }
+
     /// Reports every leaf of a subtree as dropped; an emptied mapping has none.
-    fn drop(&mut self, node: &Node, from: &str, why: &str) {
+    pub(crate) fn drop(&mut self, node: &Node, from: &str, why: &str) {
         if matches!(&node.kind, Kind::Map(entries) if entries.is_empty()) {
             return;
         }
@@ -137,7 +157,7 @@ impl Migrator {
     }
 
     /// A mapping to take apart; anything else in its place is reported as dropped.
-    fn mapping(&mut self, node: Option<Node>, from: &str) -> Node {
+    pub(crate) fn mapping(&mut self, node: Option<Node>, from: &str) -> Node {
         match node {
             Some(node) if matches!(node.kind, Kind::Map(_)) => node,
             Some(node) if !node.is_blank() => {
@@ -149,7 +169,7 @@ impl Migrator {
     }
 
     /// Puts a subtree at a path of the new document. What is there already stays, member by member.
-    fn put(&mut self, node: Node, from: &str, to: &str) {
+    pub(crate) fn put(&mut self, node: Node, from: &str, to: &str) {
         if from != to {
             self.line(Change::Moved, node.line, from, to, "");
         }

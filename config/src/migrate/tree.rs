@@ -5,7 +5,7 @@ use crate::node::{Entry, Kind, Node};
 /// Sections of a canonical document in documented order.
 const ORDER: &[&str] = &["version", "listeners", "providers", "routing", "global"];
 
-pub(super) trait Tree: Sized {
+pub(crate) trait Tree: Sized {
     fn map() -> Self;
     fn text_node(text: &str) -> Self;
     fn list(items: Vec<Self>) -> Self;
@@ -29,7 +29,7 @@ pub(super) trait Tree: Sized {
     fn is_blank(&self) -> bool;
     fn leaves(&self, path: &str, visit: &mut dyn FnMut(&str, &Self));
     fn in_canonical_order(self) -> Self;
-    /// A text member.
+    /// A text member; empty when it is null or absent.
     fn str(&self, key: &str) -> &str;
 }
 
@@ -178,6 +178,6 @@ impl Tree for Node {
     }
 
     fn str(&self, key: &str) -> &str {
-        self.get(key).and_then(Self::text).unwrap_or_default()
+        self.get(key).filter(|node| !node.is_null()).and_then(Self::text).unwrap_or_default()
     }
 }
