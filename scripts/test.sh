@@ -2,7 +2,7 @@
 # Runs the named stages, or all of them; prints one line for each, the log of what failed, every skip with its
 # reason, and at the end the sum: 'N passed, N failed, N skipped'.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 root=$PWD
 export CARGO_TERM_COLOR=never
