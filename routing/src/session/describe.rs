@@ -1,6 +1,6 @@
 //! The reason of a verdict in one sentence.
 
-use super::{LockKind, ResetKind, SessionAction, SessionInput, SessionTrace};
+use super::{LockKind, ResetKind, SessionAction, SessionInput, SessionTrace, lock};
 
 /// One sentence that an operator can read, for [`SessionTrace::sentence`].
 pub fn describe(trace: &SessionTrace, input: &SessionInput<'_>) -> String {
@@ -8,12 +8,12 @@ pub fn describe(trace: &SessionTrace, input: &SessionInput<'_>) -> String {
         index.and_then(|i| input.candidates.get(i)).map_or("no model", |candidate| candidate.name)
     };
     let chosen = name(trace.chosen);
-    let last = input.snapshot.map_or("no model", |s| s.model);
+    let held = lock::held(input.snapshot.as_ref(), &input.tools, input.provider_state.as_ref());
     let lock = match trace.lock {
-        Some(LockKind::ToolLoop) => "a tool loop",
-        Some(LockKind::ProviderState) => "state held by the provider",
-        Some(LockKind::MinTurns) => "the minimum number of turns",
-        None => "no lock",
+        Some(LockKind::ToolLoop) => "its tool loop is open",
+        Some(LockKind::ProviderState) => "the conversation's state lives with it",
+        Some(LockKind::MinTurns) => "the session is shorter than its minimum number of turns",
+        None => "nothing else was allowed",
     };
     let boundary = match trace.reset {
         Some(ResetKind::Idle) => " after an idle period",
@@ -21,12 +21,10 @@ pub fn describe(trace: &SessionTrace, input: &SessionInput<'_>) -> String {
         None => "",
     };
     match trace.action {
-        SessionAction::Held => format!("{chosen} keeps the turn because of {lock}."),
+        SessionAction::Held => format!("{chosen} keeps the turn: {lock}."),
         SessionAction::Breached => {
-            format!(
-                "{lock} asks for {last}, which cannot serve ({}); {chosen} is the alternative.",
-                trace.reason
-            )
+            let owner = held.map_or("the locked model", |(_, model)| model);
+            format!("{owner} should serve because {lock}, but cannot ({}); {chosen} could.", trace.reason)
         }
         SessionAction::New => {
             format!("{chosen} begins{boundary}: the session has no model among the candidates.")

@@ -6,6 +6,7 @@
 
 pub mod accounting;
 pub mod affinity;
+pub mod config;
 pub mod derivation;
 pub mod gate;
 pub mod lookup;

@@ -131,12 +131,14 @@ const LOCK_AFTER_LOCK: f64 = 0.50;
 const LOCK_BONUS: f64 = 0.15;
 const LEVEL_DEVIATION: f64 = 0.12;
 const LEVEL_DEVIATION_GROWTH: f64 = 0.02;
+/// A level alone says little about turns further off.
+const STEADY_TURNS: usize = 5;
 
 impl Outlook {
     /// An outlook from a session's level of demand alone, where nothing was learned about its kind.
     pub fn steady(level: f64, locked: bool, thresholds: &[f64], growth: &Growth, remaining: f64) -> Self {
         let mut chance = if locked { 1.0 } else { 0.0 };
-        let demand = (0..HORIZON).map(|j| {
+        let demand = (0..STEADY_TURNS).map(|j| {
             chance = chance * LOCK_AFTER_LOCK + (1.0 - chance) * LOCK_AFTER_FREE;
             DemandAt {
                 free: level,
