@@ -141,10 +141,12 @@ impl Record {
         if self.last_cached_tokens == Record::UNREPORTED { None } else { Some(self.last_cached_tokens) }
     }
 
+    #[inline]
     pub(crate) fn to_words(self) -> [u64; RECORD_WORDS] {
         to_words(&Record { flags: self.flags & !Record::STALE, ..self })
     }
 
+    #[inline]
     pub(crate) fn from_words(words: &[u64; RECORD_WORDS]) -> Option<Record> {
         let bytes = to_bytes::<RECORD_WORDS, { RECORD_WORDS * 8 }>(words);
         let archived = rkyv::access::<ArchivedRecord, RkyvError>(&*bytes).ok()?;
@@ -164,6 +166,7 @@ impl Pin {
     }
 }
 
+#[inline]
 fn to_bytes<const WORDS: usize, const BYTES: usize>(words: &[u64; WORDS]) -> Align<[u8; BYTES]> {
     let mut bytes = Align([0; BYTES]);
     for (place, word) in bytes.0.chunks_exact_mut(8).zip(words) {
@@ -173,6 +176,7 @@ fn to_bytes<const WORDS: usize, const BYTES: usize>(words: &[u64; WORDS]) -> Ali
 }
 
 /// Archives a value without pointers; there is nothing to allocate and nothing that can fail.
+#[inline]
 fn to_words<T, const WORDS: usize>(value: &T) -> [u64; WORDS]
 where
     T: for<'a, 'b> Serialize<Strategy<Buffer<'b>, RkyvError>>,

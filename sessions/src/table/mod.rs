@@ -156,12 +156,14 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         rank: impl Fn(&[u64; P]) -> Option<u64>,
     ) -> Upsert {
         let place = self.place(key);
-        if let Some(bucket) = self.hint(key, place) {
-            let Some(locked) = self.lock(bucket) else { return Upsert::Busy };
-            if let Some((way, found)) = self.find_in(bucket, key, place.tag) {
-                let outcome = self.write(bucket, way, key, found, update);
-                drop(locked);
-                return outcome;
+        if let Some((bucket, way)) = self.hint(key, place) {
+            let Some(_locked) = self.lock(bucket) else { return Upsert::Busy };
+            match self.slot(bucket, way).read() {
+                Content::Held { key: held, payload } if held == key => {
+                    return self.write(bucket, way, key, Found { payload, stale: false }, update);
+                }
+                // Gone, moved or damaged since: the long way settles it.
+                _ => {}
             }
         }
         let Some(mut pair) = self.lock_both(place) else { return Upsert::Busy };
@@ -270,11 +272,17 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         Place { buckets: [first as usize, second as usize], tag: Tag::of((mixed >> 24) as u16) }
     }
 
-    /// The bucket that seems to hold `key`.
-    fn hint(&self, key: u128, place: Place) -> Option<usize> {
-        place.buckets.into_iter().find(|&bucket| {
-            self.candidates(bucket, place.tag).any(|way| self.slot(bucket, way).key_hint() == key)
-        })
+    /// The bucket and way that seem to hold `key`.
+    #[inline]
+    fn hint(&self, key: u128, place: Place) -> Option<(usize, usize)> {
+        for bucket in place.buckets {
+            for way in self.candidates(bucket, place.tag) {
+                if self.slot(bucket, way).key_hint() == key {
+                    return Some((bucket, way));
+                }
+            }
+        }
+        None
     }
 
     /// The ways of a bucket that carry a tag, their cache lines on the way already.
@@ -302,6 +310,7 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         })
     }
 
+    #[inline]
     fn write(
         &self,
         bucket: usize,

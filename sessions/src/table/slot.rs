@@ -78,7 +78,7 @@ impl<'a, W: Word, const P: usize> Slot<'a, W, P> {
     }
 
     /// Reads the slot. Never waits for a writer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(self) -> Content<P> {
         let (a, b) = self.stamps();
         W::acquire();
