@@ -159,7 +159,8 @@ pub struct Facts<'a> {
 /// Which texts a policy reads, so that a parser decodes no more than that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// `Texts::current_user`
+    /// `Texts::current_user`; and of a request in which no user says anything, `Texts::non_user` in its place,
+    /// or else whoever speaks only as `system` would not be heard by any rule.
     pub current_user: bool,
     /// `Texts::prior_user`
     pub prior_user: bool,

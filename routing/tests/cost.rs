@@ -151,3 +151,64 @@ fn scanning_text_allocates_the_same_whatever_its_length() {
     assert_eq!(short, long);
     assert!(short <= 2, "{short}");
 }
+
+/// One rule of every family that is computed from the request.
+const FAMILIES: &str = r"
+  signals:
+    keywords:
+      - {name: literal, operator: OR, keywords: [deadlock, invariant, 数据, привет, c++, race condition]}
+      - {name: pattern, operator: OR, method: regex, keywords: ['\bE\d{4}\b', 'stack ?trace']}
+      - {name: fuzzy, operator: OR, fuzzy_match: true, keywords: [kubernetes, terraform, scheduler]}
+      - {name: bm25, operator: OR, method: bm25, keywords: [database migration, memory leak, task scheduler]}
+      - {name: ngram, operator: OR, method: ngram, keywords: [kubernetes, postgres]}
+    context: [{name: long, min_tokens: 8K}]
+    structure:
+      - {name: questions, feature: {type: count, source: {type: regex, pattern: '\?'}}, predicate: {gte: 3}}
+      - {name: dense, feature: {type: density, source: {type: keyword_set, keywords: [if, then, else]}}, predicate: {gte: 0.1}}
+      - {name: steps, feature: {type: sequence, source: {type: sequence, sequences: [[first, then, finally]]}}}
+    conversation: [{name: many, feature: {type: count, source: {type: message}}, predicate: {gte: 6}}]
+    events: [{name: incident, event_types: [outage], severities: [critical], temporal: true}]
+    language: [{name: en}, {name: de}]
+    pii: [{name: personal, threshold: 0.5}]
+    jailbreak: [{name: attack, threshold: 0.5, jailbreak_patterns: [ignore all previous instructions]}]
+  decisions:
+    - name: any
+      priority: 1
+      modelRefs: [{model: small}]
+      rules: {operator: OR, conditions: [";
+
+#[test]
+fn every_family_is_linear_in_the_text() {
+    let text = hardly_repeating(100_000);
+    for leaves in [
+        &["keyword:bm25"][..],
+        &["context:long", "conversation:many"],
+        &["structure:dense"],
+        &["event:incident"],
+        &["language:en"],
+        &["pii:personal"],
+        &["jailbreak:attack"],
+    ] {
+        let mut yaml = format!("{HEAD}{FAMILIES}");
+        for (kind, name) in leaves.iter().filter_map(|leaf| leaf.split_once(':')) {
+            let _ = write!(yaml, "{{type: {kind}, name: {name}}}, ");
+        }
+        yaml.push_str("]}\n");
+        let policy = compile(&yaml);
+        let (_, short) = measure(&policy, &text[..1_000]);
+        let (_, long) = measure(&policy, &text[..100_000]);
+        println!("{leaves:?}: 1 kB {short} ns, 100 kB {long} ns");
+        assert!(long < 400 * short, "100 times the text took {} times as long", long / short.max(1));
+    }
+}
+
+/// Words that hardly repeat: the worst case for families that look at each distinct word.
+fn hardly_repeating(bytes: usize) -> String {
+    let mut text = String::new();
+    let mut state = 1u64;
+    while text.len() < bytes {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let _ = write!(text, "{:x} scheduler task{} then ", state >> 44, state >> 60);
+    }
+    text
+}

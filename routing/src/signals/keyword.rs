@@ -19,7 +19,7 @@ mod ngram;
 mod re2;
 
 use bm25::Bm25;
-use fuzzy::{Fuzzy, FuzzyText};
+use fuzzy::{FuzzyId, FuzzyKeywords};
 use ngram::NGrams;
 
 /// Bytes that the compiled set of regular expressions of one case mode may take.
@@ -29,7 +29,7 @@ const REGEX_SET_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct Keywords {
     rules: Vec<Rule>,
     patterns: RegexSet,
-    any_fuzzy: bool,
+    fuzzy: FuzzyKeywords,
     profile: Profile,
 }
 
@@ -59,15 +59,16 @@ enum Matcher {
 #[derive(Debug)]
 struct LiteralKeyword {
     literal: Literal,
-    fuzzy: Option<Fuzzy>,
+    fuzzy: Option<FuzzyId>,
 }
 
 impl Keywords {
     /// `None` if the regular expressions of the policy cannot be compiled; the error is noted.
     pub(super) fn compile(rules: &[KeywordRule], c: &mut Compiler<'_>) -> Option<Self> {
         let mut patterns = Vec::new();
+        let mut fuzzy = FuzzyKeywords::default();
         let compiled: Vec<Rule> =
-            rules.iter().filter_map(|rule| compile_rule(rule, &mut patterns, c)).collect();
+            rules.iter().filter_map(|rule| compile_rule(rule, &mut patterns, &mut fuzzy, c)).collect();
         let set = RegexSetBuilder::new(&patterns).size_limit(REGEX_SET_BYTES).build();
         let patterns = match set {
             Ok(set) => set,
@@ -76,23 +77,18 @@ impl Keywords {
                 return None;
             }
         };
-        let any_fuzzy = compiled.iter().any(|rule| match &rule.matcher {
-            Matcher::Literals(keywords) => keywords.iter().any(|k| k.fuzzy.is_some()),
-            _ => false,
-        });
-        Some(Self { rules: compiled, patterns, any_fuzzy, profile: c.profile })
+        Some(Self { rules: compiled, patterns, fuzzy, profile: c.profile })
     }
 
     pub(super) fn evaluate(&self, text: &str, hits: &Hits, out: &mut EvidenceTable) {
         let matched = (!self.patterns.is_empty()).then(|| self.patterns.matches(text));
-        let fuzzy = self.any_fuzzy.then(|| FuzzyText::of(text));
+        let fuzzy = self.fuzzy.find(text);
         let mut taken = false;
         for rule in &self.rules {
             let (found, all) = match &rule.matcher {
                 Matcher::Literals(keywords) => {
                     let hit = |k: &&LiteralKeyword| {
-                        hits.count(k.literal) > 0
-                            || matches!((&k.fuzzy, &fuzzy), (Some(f), Some(text)) if f.matches(text))
+                        hits.count(k.literal) > 0 || k.fuzzy.is_some_and(|id| fuzzy.contains(id))
                     };
                     (keywords.iter().filter(hit).count(), keywords.len())
                 }
@@ -115,7 +111,12 @@ impl Keywords {
     }
 }
 
-fn compile_rule(rule: &KeywordRule, patterns: &mut Vec<String>, c: &mut Compiler<'_>) -> Option<Rule> {
+fn compile_rule(
+    rule: &KeywordRule,
+    patterns: &mut Vec<String>,
+    fuzzy: &mut FuzzyKeywords,
+    c: &mut Compiler<'_>,
+) -> Option<Rule> {
     let id = c.names.declare(SignalKind::Keyword, &rule.name);
     let at = || format!("routing.signals.keywords[{:?}]", rule.name);
     let operator = match rule.operator.to_ascii_uppercase().as_str() {
@@ -128,7 +129,7 @@ fn compile_rule(rule: &KeywordRule, patterns: &mut Vec<String>, c: &mut Compiler
         }
     };
     let matcher = match rule.method.as_str() {
-        "" => Matcher::Literals(rule.keywords.iter().map(|k| literal(k, rule, c)).collect()),
+        "" => Matcher::Literals(rule.keywords.iter().map(|k| literal(k, rule, fuzzy, c)).collect()),
         "regex" => {
             let from = patterns.len();
             for keyword in &rule.keywords {
@@ -167,7 +168,12 @@ fn compile_rule(rule: &KeywordRule, patterns: &mut Vec<String>, c: &mut Compiler
     Some(Rule { id, operator, matcher })
 }
 
-fn literal(keyword: &str, rule: &KeywordRule, c: &mut Compiler<'_>) -> LiteralKeyword {
+fn literal(
+    keyword: &str,
+    rule: &KeywordRule,
+    fuzzy: &mut FuzzyKeywords,
+    c: &mut Compiler<'_>,
+) -> LiteralKeyword {
     let boundary = match c.profile {
         Profile::Pintle => Boundary::of_keyword(keyword),
         Profile::Compat => Boundary::of_keyword_compat(keyword),
@@ -175,6 +181,6 @@ fn literal(keyword: &str, rule: &KeywordRule, c: &mut Compiler<'_>) -> LiteralKe
     let threshold = if rule.fuzzy_threshold > 0 { rule.fuzzy_threshold as usize } else { 2 };
     LiteralKeyword {
         literal: c.scanner.add(keyword, rule.case_sensitive, boundary, false),
-        fuzzy: rule.fuzzy_match.then(|| Fuzzy::new(keyword, threshold, c.profile)),
+        fuzzy: rule.fuzzy_match.then(|| fuzzy.add(keyword, threshold, c.profile)),
     }
 }

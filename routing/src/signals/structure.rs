@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::predicate::{Predicate, sigmoid};
 use super::scanner::{Hits, Literal};
-use super::text::{Boundary, units};
+use super::text::{Boundary, count_units};
 use super::{Compiler, EvidenceTable, SignalKind};
 use crate::evidence::Evidence;
 use crate::ids::SignalId;
@@ -53,7 +53,7 @@ impl Structures {
     }
 
     pub(super) fn evaluate(&self, text: &str, hits: &Hits, out: &mut EvidenceTable) {
-        let text_units = if self.any_density { units(text).count() } else { 0 };
+        let text_units = if self.any_density { count_units(text) } else { 0 };
         for rule in &self.rules {
             let count = rule.source.count(text, hits);
             let value = match rule.feature {

@@ -137,6 +137,21 @@ pub(crate) fn units(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// How many [`units`] a text has.
+pub(crate) fn count_units(text: &str) -> usize {
+    if !text.is_ascii() {
+        return units(text).count();
+    }
+    let mut inside = false;
+    let mut count = 0;
+    for byte in text.bytes() {
+        let word = byte.is_ascii_alphanumeric();
+        count += usize::from(word && !inside);
+        inside = word;
+    }
+    count
+}
+
 /// Runs of letters and digits, whatever the script.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())

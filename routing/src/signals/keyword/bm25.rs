@@ -4,20 +4,30 @@
 //! `idf(t) = ln(1 + (N − n + 0.5)/(n + 0.5))`, k1 = 1.2, b = 0.75; English stop words are left out and words
 //! are reduced to their stems (Snowball).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rust_stemmers::{Algorithm, Stemmer};
+use smallvec::SmallVec;
 
-use crate::signals::text::{fold_into_lower, words};
+use crate::signals::text::words;
 
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
 
 pub(super) struct Bm25 {
-    /// Per stem: the keywords that have it and what it adds to their score.
-    postings: HashMap<String, Vec<(u32, f64)>>,
+    postings: HashMap<String, Term>,
+    /// First letters of all stems.
+    initials: SmallVec<[char; 32]>,
+    terms: usize,
     keywords: usize,
     threshold: f64,
+}
+
+/// A stem that keywords have.
+struct Term {
+    id: usize,
+    /// The keywords, and what it adds to their score.
+    scores: Vec<(u32, f64)>,
 }
 
 impl std::fmt::Debug for Bm25 {
@@ -32,22 +42,30 @@ impl Bm25 {
         let documents: Vec<Vec<String>> = keywords.iter().map(|keyword| terms(keyword, &stemmer)).collect();
         let count = documents.len() as f64;
         let average = documents.iter().map(Vec::len).sum::<usize>() as f64 / count.max(1.0);
-        let mut frequency: HashMap<&str, HashMap<u32, f64>> = HashMap::new();
+        let mut frequency: BTreeMap<&str, BTreeMap<u32, f64>> = BTreeMap::new();
         for (at, document) in documents.iter().enumerate() {
             for term in document {
                 *frequency.entry(term).or_default().entry(at as u32).or_default() += 1.0;
             }
         }
-        let postings = frequency.into_iter().map(|(term, documents_with)| {
-            let n = documents_with.len() as f64;
-            let idf = (1.0 + (count - n + 0.5) / (n + 0.5)).ln();
-            let scores = documents_with.into_iter().map(|(at, f)| {
-                let length = documents[at as usize].len() as f64;
-                (at, idf * f * (K1 + 1.0) / (f + K1 * (1.0 - B + B * length / average)))
-            });
-            (term.to_owned(), scores.collect())
-        });
-        Self { postings: postings.collect(), keywords: keywords.len(), threshold }
+        let mut initials: SmallVec<[char; 32]> =
+            frequency.keys().filter_map(|term| term.chars().next()).collect();
+        initials.sort_unstable();
+        initials.dedup();
+        let postings: HashMap<String, Term> = frequency
+            .into_iter()
+            .enumerate()
+            .map(|(id, (term, documents_with))| {
+                let n = documents_with.len() as f64;
+                let idf = (1.0 + (count - n + 0.5) / (n + 0.5)).ln();
+                let scores = documents_with.into_iter().map(|(at, f)| {
+                    let length = documents[at as usize].len() as f64;
+                    (at, idf * f * (K1 + 1.0) / (f + K1 * (1.0 - B + B * length / average)))
+                });
+                (term.to_owned(), Term { id, scores: scores.collect() })
+            })
+            .collect();
+        Self { terms: postings.len(), postings, initials, keywords: keywords.len(), threshold }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -57,22 +75,39 @@ impl Bm25 {
     /// Keywords whose score reaches the threshold.
     pub(super) fn matching(&self, text: &str) -> usize {
         let stemmer = Stemmer::create(Algorithm::English);
-        let folded = fold_into_lower(text);
-        let distinct: HashSet<&str> = words(&folded).filter(|word| !is_stop_word(word)).collect();
-        let stems: BTreeSet<_> = distinct.into_iter().map(|word| stemmer.stem(word)).collect();
-        let mut scores = vec![0.0; self.keywords];
-        for stem in &stems {
-            for (at, score) in self.postings.get(stem.as_ref()).into_iter().flatten() {
-                scores[*at as usize] += score;
+        let mut counted: SmallVec<[bool; 32]> = SmallVec::from_elem(false, self.terms);
+        let mut scores: SmallVec<[f64; 32]> = SmallVec::from_elem(0.0, self.keywords);
+        let mut lower = String::new();
+        for word in words(text) {
+            if !word.chars().next().is_some_and(|c| self.initials.contains(&folded(c))) {
+                continue;
+            }
+            lower.clear();
+            lower.extend(word.chars().map(folded));
+            if is_stop_word(&lower) {
+                continue;
+            }
+            let Some(term) = self.postings.get(stemmer.stem(&lower).as_ref()) else { continue };
+            if !std::mem::replace(&mut counted[term.id], true) {
+                for (at, score) in &term.scores {
+                    scores[*at as usize] += score;
+                }
             }
         }
         scores.iter().filter(|score| **score >= self.threshold).count()
     }
 }
 
+/// Stems keep the first letter of their words, so its case is all that has to be folded to tell words apart
+/// that no keyword has.
+fn folded(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
 fn terms(text: &str, stemmer: &Stemmer) -> Vec<String> {
-    let folded = fold_into_lower(text);
-    words(&folded).filter(|word| !is_stop_word(word)).map(|word| stemmer.stem(word).into_owned()).collect()
+    let lower = |word: &str| word.chars().map(folded).collect::<String>();
+    let words = words(text).map(lower).filter(|word| !is_stop_word(word));
+    words.map(|word| stemmer.stem(&word).into_owned()).collect()
 }
 
 fn is_stop_word(word: &str) -> bool {
