@@ -1,5 +1,8 @@
 //! `global`: sections that switch themselves off, and words that nothing knows.
 
+use std::net::SocketAddr;
+
+use super::repaired;
 use crate::codes;
 use crate::contract::Config;
 use crate::node::Node;
@@ -16,11 +19,32 @@ pub(super) fn lint(cx: &mut Context<'_>) {
         );
     }
     if config.global.services.api.batch_classification.max_concurrency > 0 {
-        cx.warn(
+        let severity = repaired(cx);
+        cx.push(
+            severity,
             codes::CONCURRENCY,
             "global.services.api.batch_classification.max_concurrency",
-            "max_concurrency throttles the signals of every request, not only of the batch API",
+            "v0.3.0 throttles the signals of every request by this, not only the batch API",
         );
+    }
+    let admin = config.global.pintle.admin.listen.trim();
+    match admin.parse::<SocketAddr>() {
+        _ if admin.is_empty() => {}
+        Ok(address) if address.ip().is_loopback() => {}
+        Ok(_) => {
+            cx.warn(
+                codes::LISTENER,
+                "global.pintle.admin.listen",
+                format!("the admin API has no authentication, and `{admin}` is not a loopback address"),
+            );
+        }
+        Err(_) => {
+            cx.refuse(
+                codes::LISTENER,
+                "global.pintle.admin.listen",
+                format!("`{admin}` is not an IP address and port such as 127.0.0.1:9190"),
+            );
+        }
     }
     choices(cx);
     provider_chains(cx);

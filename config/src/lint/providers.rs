@@ -1,6 +1,7 @@
 //! Listeners, provider models and backends.
 
 use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use super::repaired;
 use crate::codes;
@@ -43,6 +44,14 @@ fn listeners(cx: &mut Context<'_>) {
                 format!("`{}` documents a port of upstream's router and is not bound", listener.name),
             );
             continue;
+        }
+        let address = listener.address.trim();
+        if !["", "localhost"].contains(&address) && address.parse::<IpAddr>().is_err() {
+            cx.refuse(
+                codes::LISTENER,
+                format!("{path}.address"),
+                format!("`{}`: `{address}` is not an IP address", listener.name),
+            );
         }
         if !(1..=65_535).contains(&listener.port) {
             cx.refuse(

@@ -30,18 +30,31 @@ pub(super) fn lint(cx: &mut Context<'_>) {
         }
         plugins(cx, &base, decision);
     }
-    let tiered = decisions.iter().any(|decision| decision.tier > 0);
-    if tiered {
-        for (index, decision) in decisions.iter().enumerate().filter(|(_, decision)| decision.tier == 0) {
-            cx.warn(
-                codes::TIERS,
-                format!("routing.decisions[{index}]"),
-                format!("`{}` has no tier and so comes before every decision that has one", decision.name),
-            )
-            .help("give every decision a tier, or none");
-        }
-    }
+    tiers(cx);
     shared_selectors(cx);
+}
+
+/// Once one matched decision has a tier, a decision without one comes before all tiers.
+fn tiers(cx: &mut Context<'_>) {
+    const SHOWN: usize = 3;
+    let decisions = &cx.config.routing.decisions;
+    let Some(tiered) = decisions.iter().find(|decision| decision.tier > 0) else { return };
+    let mut untiered = decisions.iter().enumerate().filter(|(_, decision)| decision.tier == 0);
+    let Some((first, _)) = untiered.clone().next() else { return };
+    let names = list(untiered.by_ref().take(SHOWN).map(|(_, decision)| decision.name.as_str()));
+    let more = match untiered.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    cx.warn(
+        codes::TIERS,
+        format!("routing.decisions[{first}]"),
+        format!(
+            "decisions without a tier ({names}{more}) come before `{}` and every other with one",
+            tiered.name
+        ),
+    )
+    .help("give every decision a tier, or none");
 }
 
 fn candidates(cx: &mut Context<'_>, base: &str, decision: &Decision) {
