@@ -100,7 +100,7 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("PCF062", "", global("  model_catalog: {modules: {prompt_compression: {profile: x}}}\n")),
         ("PCF063", "", global("  model_catalog: {modules: {modality_detector: {enabled: true}}}\n")),
         ("PCF064", "2:21", "listeners:\n  - {name: a, port: 70000}\nrouting: {}\n".into()),
-        ("PCF064", "2:14", "listeners:\n  - {address: gateway.example, port: 80}\nrouting: {}\n".into()),
+        ("PCF064", "2:15", "listeners:\n  - {address: gateway.example, port: 80}\nrouting: {}\n".into()),
         ("PCF064", "", global("  pintle: {admin: {listen: '9190'}}\n")),
         ("PCF064", "", global("  pintle: {admin: {listen: '0.0.0.0:9190'}}\n")),
         ("PCF065", "", signals("    keywords: [{name: k, operator: OR, method: regex, keywords: ['(']}]\n")),

@@ -50,14 +50,14 @@ fn listeners(cx: &mut Context<'_>) {
             cx.refuse(
                 codes::LISTENER,
                 format!("{path}.address"),
-                format!("`{}`: `{address}` is not an IP address", listener.name),
+                format!("the address `{address}` of a listener is not an IP address"),
             );
         }
         if !(1..=65_535).contains(&listener.port) {
             cx.refuse(
                 codes::LISTENER,
                 format!("{path}.port"),
-                format!("`{}`: the port {} is not from 1 to 65535", listener.name, listener.port),
+                format!("the port {} of a listener is not from 1 to 65535", listener.port),
             );
         } else if !bound.insert((listener.address.as_str(), listener.port)) {
             cx.refuse(
