@@ -16,6 +16,8 @@ pub const INLINE_CANDIDATES: usize = 8;
 /// What `decide` saw and concluded on the way.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DecisionTrace {
+    /// A trusted identity was given.
+    pub identified: bool,
     /// Base signals as they were read, before projections, indexed by
     /// [`SignalId`](crate::ids::SignalId). Empty when the client named its model.
     pub base: SmallVec<[Evidence; INLINE_SIGNALS]>,

@@ -57,7 +57,7 @@ impl Policy {
         identified: bool,
         evaluate: impl FnOnce(&mut EvidenceTable, &mut SmallVec<[Option<f64>; 2]>),
     ) -> Outcome {
-        let mut trace = DecisionTrace::default();
+        let mut trace = DecisionTrace { identified, ..DecisionTrace::default() };
         let requested = self.requested(inputs.facts);
         let refusal = if matches!(requested, Requested::Unknown) {
             no_such_model(&inputs.facts.requested_model)

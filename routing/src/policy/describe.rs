@@ -25,9 +25,12 @@ use crate::units::Tokens;
 impl Policy {
     /// Writes what was decided, and from what, into a document: its `policy_digest` and the parts from `facts`
     /// to `verdict`, and `inputs` if `record` says so.
+    ///
+    /// Texts and identity are not read, unless `record` keeps them: facts that were recorded without them
+    /// describe as well as the original.
     pub fn describe(&self, inputs: &Inputs<'_>, outcome: &Outcome, record: Record, doc: &mut FlowDocument) {
         doc.policy_digest = self.digest_hex();
-        doc.facts = self.facts_summary(inputs);
+        doc.facts = self.facts_summary(inputs, outcome);
         let mut table = outcome.trace.base.clone();
         doc.projections = Projections::default();
         if !table.is_empty() {
@@ -51,14 +54,14 @@ impl Policy {
         };
     }
 
-    fn facts_summary(&self, inputs: &Inputs<'_>) -> FactsSummary {
+    fn facts_summary(&self, inputs: &Inputs<'_>, outcome: &Outcome) -> FactsSummary {
         let facts = inputs.facts;
         FactsSummary {
             messages: facts.messages,
             tools: facts.tools,
             provider_state: facts.provider_state.is_some(),
             has_image: facts.has_image,
-            identified: !facts.identity.user.is_empty(),
+            identified: outcome.trace.identified,
             envelope_bytes: facts.envelope_bytes,
             context_tokens: context_tokens(facts, self.profile, inputs.live.bytes_per_token),
             history_tokens: match facts.history_bytes {
@@ -200,7 +203,10 @@ impl Policy {
         let live =
             self.models.iter().zip(&inputs.live.models).filter(|(_, live)| **live != ModelLive::default());
         Recorded {
-            facts: RecordedFacts::of(inputs.facts, keep_private),
+            facts: RecordedFacts {
+                identified: outcome.trace.identified,
+                ..RecordedFacts::of(inputs.facts, keep_private)
+            },
             evidence: evidence.collect(),
             kb_metrics: self
                 .projections

@@ -307,6 +307,26 @@ fn the_document_holds_every_leaf_of_every_tree() {
 }
 
 #[test]
+fn a_document_can_be_written_from_facts_without_texts() {
+    let routing = r#"
+  signals: {role_bindings: [{name: b, role: premium, subjects: [{kind: User, name: ada}]}]}
+  decisions: [{name: vip, priority: 1, rules: {type: authz, name: premium}, modelRefs: [{model: frontier}]}]
+"#;
+    let policy = policy(routing, Profile::Pintle);
+    let live = LiveSignals::default();
+    let mut request = facts("hi");
+    request.identity = crate::facts::Identity { user: "ada", groups: "" };
+    let outcome = policy.decide_with(&inputs(&request, None, &live));
+    let kept = crate::flow::recorded::RecordedFacts::of(&request, false);
+    let (mut early, mut late) = (FlowDocument::default(), FlowDocument::default());
+    policy.describe(&inputs(&request, None, &live), &outcome, Record::Evidence, &mut early);
+    let bare = kept.facts();
+    policy.describe(&inputs(&bare, None, &live), &outcome, Record::Evidence, &mut late);
+    assert_eq!(early, late);
+    assert_eq!(policy.replay(early.inputs.as_ref().unwrap()), outcome);
+}
+
+#[test]
 fn a_document_of_the_first_version_with_missing_parts_can_be_read() {
     let doc: FlowDocument = serde_json::from_str(r#"{"version":1,"id":"x","unknown_part":{"a":1}}"#).unwrap();
     assert_eq!((doc.version, doc.id.as_str()), (1, "x"));

@@ -7,6 +7,8 @@ use crate::facts::{MessageCounts, SessionSnapshot, ToolFacts};
 
 static ROTATED: LazyLock<[Policy; 2]> = LazyLock::new(|| [rotated(1), rotated(2)]);
 
+static COMPILED_AGAIN: LazyLock<Policy> = LazyLock::new(|| rotated(0));
+
 const WORDS: [&str; 12] = [
     "plan",
     "deadlock",
@@ -115,6 +117,20 @@ proptest! {
             // Bit for bit, NaN included, which equality would not see.
             assert_eq!(format!("{:?}", policy.replay(&recorded)), format!("{outcome:?}"));
             assert_eq!(format!("{:?}", policy.decide_with(given)), format!("{outcome:?}"));
+        });
+    }
+
+    #[test]
+    fn threads_and_compilations_agree(turn in turn()) {
+        let again = &COMPILED_AGAIN;
+        let of = |policy: &Policy| with(policy, &turn, |given| format!("{:?}", policy.decide_with(given)));
+        let expected = of(agentic());
+        assert_eq!(of(again), expected, "compiled a second time");
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| of(agentic()))).collect();
+            for thread in threads {
+                assert_eq!(thread.join().unwrap(), expected);
+            }
         });
     }
 
