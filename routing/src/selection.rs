@@ -89,7 +89,7 @@ pub(crate) struct Choice {
     pub(crate) confidence: f64,
 }
 
-/// Scores the candidates and chooses one. There is at least one candidate.
+/// Scores the candidates and chooses one.
 pub(crate) fn select(selector: &Selector, context: &Context<'_>) -> (Scores, Choice) {
     let mut scores: Scores = context
         .candidates

@@ -94,6 +94,8 @@ pub enum ScoreReason {
     },
     /// A service level bound excludes it.
     Slo(SloBound),
+    /// A service level bound excludes it, but as it excludes every candidate, this one serves nevertheless.
+    DespiteSlo(SloBound),
     /// Latency relative to the fastest candidate (1 is the fastest).
     RelativeLatency(f64),
     /// No latency was measured yet; an optimistic value lets it be tried.

@@ -175,7 +175,8 @@ impl Policy {
         let (candidates, selector): (&[Candidate], &Selector) = match (own, &self.default) {
             (Some(own), _) => (&own.candidates, &own.selector),
             (None, Some(default)) => (&default.candidates, &default.selector),
-            (None, None) => return Err(no_route()),
+            // A lock may still hold a model.
+            (None, None) => (&[], &Selector::Static(None)),
         };
         let tokens = context_tokens(inputs.facts, self.profile, inputs.live.bytes_per_token);
         let context = selection::Context {
@@ -206,6 +207,7 @@ impl Policy {
         trace.selection_confidence = choice.confidence;
         let settled = match settled {
             Ok(settled) => settled,
+            Err(Unsettled::NoCandidate) if candidates.is_empty() => return Err(no_route()),
             Err(Unsettled::NoCandidate) => return Err(no_candidate(&scores)),
             Err(Unsettled::LockedModelMissing { lock, model, cause }) => {
                 return Err(locked_model_missing(lock, &model, cause));

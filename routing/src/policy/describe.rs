@@ -254,14 +254,23 @@ fn sentence(reason: ScoreReason) -> String {
                 [part("quality", quality), part("latency", latency), part("cost", cost), part("load", load)];
             parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
         }
-        ScoreReason::Slo(SloBound::Tpot) => "time per output token exceeds the bound".into(),
-        ScoreReason::Slo(SloBound::Ttft) => "time to first token exceeds the bound".into(),
-        ScoreReason::Slo(SloBound::Cost) => "the prompt price exceeds the bound".into(),
-        ScoreReason::Slo(SloBound::InFlight) => "requests in flight exceed the bound".into(),
+        ScoreReason::Slo(bound) => format!("{} exceeds the bound", bound_name(bound)),
+        ScoreReason::DespiteSlo(bound) => {
+            format!("serves although {} exceeds the bound: no candidate meets all bounds", bound_name(bound))
+        }
         ScoreReason::RelativeLatency(relative) => format!("{relative:.2} times the lowest latency"),
         ScoreReason::Unmeasured => "no latency measured yet".into(),
         ScoreReason::Rating(rating) => format!("rating {rating:.0}"),
         ScoreReason::Cascade(value) => format!("expected value {value:.3}"),
         ScoreReason::Blend(blend) => format!("blended score {blend:.3}"),
+    }
+}
+
+const fn bound_name(bound: SloBound) -> &'static str {
+    match bound {
+        SloBound::Tpot => "time per output token",
+        SloBound::Ttft => "time to first token",
+        SloBound::Cost => "the prompt price",
+        SloBound::InFlight => "the number of requests in flight",
     }
 }

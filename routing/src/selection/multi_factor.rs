@@ -184,8 +184,8 @@ impl MultiFactor {
         }
     }
 
-    /// `scores` keep their reasons; the choice falls among those that were eligible `before` the bounds.
-    fn without_candidates(&self, context: &Context<'_>, before: &Scores, scores: &Scores) -> Choice {
+    /// The choice falls among those that were eligible `before` the bounds.
+    fn without_candidates(&self, context: &Context<'_>, before: &Scores, scores: &mut Scores) -> Choice {
         let price = |at: usize| {
             let price = context.model(at).pricing.map(|p| p.prompt.get());
             price.filter(|p| context.profile == Profile::Pintle || *p > 0.0).unwrap_or(f64::INFINITY)
@@ -196,6 +196,11 @@ impl MultiFactor {
             (OnNoCandidates::Fail, Profile::Pintle) => None,
             _ => left.next(),
         };
+        if let Some(at) = index
+            && let ScoreReason::Slo(bound) = scores[at].reason
+        {
+            scores[at].reason = ScoreReason::DespiteSlo(bound);
+        }
         Choice { index, confidence: 0.0 }
     }
 }

@@ -154,7 +154,11 @@ fn service_level_bounds() {
     let found = selected(&with_bounds("", Pintle), &slow);
     assert_eq!(
         found.reasons,
-        [SloBound::Ttft, SloBound::InFlight, SloBound::Cost].map(ScoreReason::Slo),
+        [
+            ScoreReason::DespiteSlo(SloBound::Ttft),
+            ScoreReason::Slo(SloBound::InFlight),
+            ScoreReason::Slo(SloBound::Cost)
+        ],
         "nobody meets them"
     );
     assert_eq!(found.choice.as_deref(), Some("small"), "the cheapest remains");

@@ -156,3 +156,20 @@ pub(crate) fn count_units(text: &str) -> usize {
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
+
+/// Remembers words, to pass over those that were seen lately. Forgets when two words fall on one place, so it
+/// saves work and promises nothing.
+pub(crate) struct SeenWords([u64; 256]);
+
+impl SeenWords {
+    pub(crate) const fn new() -> Self {
+        Self([0; 256])
+    }
+
+    /// Whether a word was seen lately; it is from now on.
+    pub(crate) fn again(&mut self, word: &str) -> bool {
+        let hash = xxhash_rust::xxh3::xxh3_64(word.as_bytes()) | 1;
+        let slot = &mut self.0[(hash >> 56) as usize];
+        std::mem::replace(slot, hash) == hash
+    }
+}

@@ -146,3 +146,34 @@ fn compat_leaves_a_tool_loop_whose_model_is_no_candidate() {
     let outcome = decide(&policy, &tool_turn("hard"), Some(&session));
     assert_eq!(routed(&policy, &outcome).0, "large");
 }
+
+#[test]
+fn a_lock_holds_where_no_decision_and_no_default_would_route() {
+    let mut config = config(SESSIONS, "", Profile::Pintle);
+    config.providers.defaults.default_model.clear();
+    let policy = Policy::compile(&config, Profile::Pintle).unwrap();
+    let session = snapshot("large", "plain");
+    let (name, route) = routed(&policy, &decide(&policy, &tool_turn("unmatched"), Some(&session)));
+    assert_eq!((name, route.action), ("large", SessionAction::Held(Hold::ToolLoop)));
+    let outcome = decide(&policy, &facts("unmatched"), Some(&session));
+    assert!(matches!(outcome.verdict, Verdict::Refuse(refusal) if refusal.code == "no_route"));
+}
+
+#[test]
+fn bounds_that_nobody_meets_leave_a_session_its_fallback() {
+    let routing = r#"
+  decisions: [{name: d, priority: 1, rules: {operator: AND, conditions: []}, modelRefs: [{model: large}, {model: frontier}], algorithm: {type: session_aware, session_aware: {base_method: multi_factor}, multi_factor: {slo: {max_inflight: 1}}}}]
+"#;
+    let mut config =
+        config(&routing.replace(", multi_factor: {slo: {max_inflight: 1}}", ""), "", Profile::Pintle);
+    let block = pintle_config::MultiFactorSelection {
+        slo: Some(pintle_config::MultiFactorSlo { max_inflight: 1, ..Default::default() }),
+        ..Default::default()
+    };
+    config.routing.decisions[0].algorithm.as_mut().unwrap().multi_factor = Some(block);
+    let policy = Policy::compile(&config, Profile::Pintle).unwrap();
+    let busy = ModelLive { in_flight: 9, ..ModelLive::default() };
+    let live = LiveSignals { models: vec![busy; 3], ..LiveSignals::default() };
+    let outcome = policy.decide(&facts("x"), None, NOW, &live);
+    assert_eq!(routed(&policy, &outcome).0, "large", "the cheapest serves nevertheless");
+}

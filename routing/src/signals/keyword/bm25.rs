@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use rust_stemmers::{Algorithm, Stemmer};
 use smallvec::SmallVec;
 
-use crate::signals::text::words;
+use crate::signals::text::{SeenWords, words};
 
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
@@ -78,8 +78,13 @@ impl Bm25 {
         let mut counted: SmallVec<[bool; 32]> = SmallVec::from_elem(false, self.terms);
         let mut scores: SmallVec<[f64; 32]> = SmallVec::from_elem(0.0, self.keywords);
         let mut lower = String::new();
+        let mut seen = SeenWords::new();
         for word in words(text) {
             if !word.chars().next().is_some_and(|c| self.initials.contains(&folded(c))) {
+                continue;
+            }
+            // Each stem counts once, so a word that comes again adds nothing.
+            if seen.again(word) {
                 continue;
             }
             lower.clear();

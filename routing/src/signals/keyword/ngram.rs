@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::signals::text::{fold, fold_into_lower, words};
+use crate::signals::text::{SeenWords, fold, fold_into_lower, words};
 
 /// Bits of the filter that says which n-grams no keyword has.
 const FILTER_BITS: usize = 4096;
@@ -61,7 +61,8 @@ impl NGrams {
         let mut matched: SmallVec<[bool; 32]> = SmallVec::from_elem(false, self.sizes.len());
         let mut shared: SmallVec<[u32; 32]> = SmallVec::from_elem(0, self.sizes.len());
         let mut grams = Grams::new();
-        for word in words(&folded) {
+        let mut seen = SeenWords::new();
+        for word in words(&folded).filter(|word| !seen.again(word)) {
             self.compare(word, &mut grams, &mut shared, &mut matched);
         }
         if folded.len() <= self.longest_comparable() {
