@@ -7,15 +7,15 @@ use crate::shape::contract;
 contract! {
     /// Tools and looper.
     pub struct Integrations {
-        /// Tools.
+        /// Choice of tools by similarity to the request.
         tools: ToolsIntegration,
-        /// Looper.
+        /// How algorithms that call several models reach them.
         looper: Looper,
     }
 
-    /// Tools.
+    /// Choice of tools by similarity to the request.
     pub struct ToolsIntegration {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Results taken.
         top_k: i64 = 3,
@@ -23,15 +23,15 @@ contract! {
         similarity_threshold: Option<f32>,
         /// Tools Database path; relative to cwd/config dir.
         tools_db_path: String = "config/tools_db.json".into(),
-        /// Fallback to empty.
+        /// No match means no tools, not all.
         fallback_to_empty: bool = true,
-        /// Advanced filtering.
+        /// Filters and weights for the choice of tools.
         advanced_filtering: Option<AdvancedToolFiltering>,
     }
 
-    /// Advanced filtering.
+    /// Filters and weights for the choice of tools.
     pub struct AdvancedToolFiltering {
-        /// On; nothing below is checked unless true.
+        /// Switched on; nothing below is checked unless true.
         enabled: bool,
         /// Retrieval strategy; empty or `weighted` | `hybrid_history` (case-insensitive).
         retrieval_strategy: String,
@@ -41,21 +41,21 @@ contract! {
         min_lexical_overlap: Option<i64>,
         /// Min combined score; 0-1.
         min_combined_score: Option<f32>,
-        /// Weights.
+        /// Weights of the parts of a tool's score.
         weights: ToolFilteringWeights,
-        /// Use category filter.
+        /// Only tools of the request's category.
         use_category_filter: Option<bool>,
         /// Category confidence threshold; 0-1.
         category_confidence_threshold: Option<f32>,
-        /// Allow tools.
+        /// Tools that may be chosen.
         allow_tools: Vec<String>,
-        /// Block tools.
+        /// Tools that may not.
         block_tools: Vec<String>,
-        /// Hybrid history.
+        /// Weights of earlier tool use.
         hybrid_history: Option<HybridHistoryToolRetrieval>,
     }
 
-    /// Weights.
+    /// Weights of the parts of a tool's score.
     pub struct ToolFilteringWeights {
         /// Embed; 0-1.
         embed: Option<f32>,
@@ -69,7 +69,7 @@ contract! {
         category: Option<f32>,
     }
 
-    /// Hybrid history.
+    /// Weights of earlier tool use.
     pub struct HybridHistoryToolRetrieval {
         /// History horizon; at least 0; 0 counts as 8.
         history_horizon: Option<i64>,
@@ -87,19 +87,19 @@ contract! {
         repetition_penalty_strength: Option<f32>,
     }
 
-    /// Looper.
+    /// How algorithms that call several models reach them.
     pub struct Looper {
         /// Address; internal loop-back chat URL; empty disables loopers.
         endpoint: String = "http://localhost:8899/v1/chat/completions".into(),
-        /// Model endpoints.
+        /// Address per model; unused later.
         model_endpoints: BTreeMap<String, String>,
         /// GRPC max msg size MB; 0 or less counts as 4.
         grpc_max_msg_size_mb: i64,
-        /// Timeout seconds; 0 or less counts as 30.
+        /// Seconds to wait; 0 or less counts as 30.
         timeout_seconds: i64 = 1200,
         /// Retry count; unused.
         retry_count: i64,
-        /// Headers.
+        /// Headers added to each call.
         headers: BTreeMap<String, String>,
     }
 }

@@ -8,83 +8,83 @@ use crate::shape::contract;
 contract! {
     /// Embeddings, classifiers, knowledge bases and modules.
     pub struct ModelCatalog {
-        /// Embeddings.
+        /// Models that turn text into vectors.
         embeddings: Embeddings,
-        /// System.
+        /// Model behind each built-in classifier.
         system: SystemModels,
-        /// External.
+        /// Language model that judges in place of a classifier.
         external: Vec<ExternalModel>,
-        /// Knowledge bases; list replaces the two built-in KBs.
+        /// Labelled examples that text is compared with; list replaces the two built-in KBs.
         kbs: Vec<KnowledgeBase> = built_in_knowledge_bases(),
-        /// Modules.
+        /// Settings of each classifier.
         modules: Modules,
     }
 
-    /// Embeddings.
+    /// Models that turn text into vectors.
     pub struct Embeddings {
-        /// Semantic.
+        /// Models that turn text into vectors.
         semantic: EmbeddingModels,
     }
 
-    /// Semantic.
+    /// Models that turn text into vectors.
     pub struct EmbeddingModels {
-        /// Qwen3 model path.
+        /// Directory of the Qwen3 model.
         qwen3_model_path: String,
-        /// Gemma model path.
+        /// Directory of the Gemma model.
         gemma_model_path: String,
         /// Mmbert model path; a registry model of purpose "semantic similarity" (classic BERT) here is fatal: use
         /// bert_model_path.
         mmbert_model_path: String = "models/mmbert-embed-32k-2d-matryoshka".into(),
-        /// Multimodal model path.
+        /// Directory of the multimodal model.
         multimodal_model_path: String,
-        /// Bert model path.
+        /// Directory of the BERT model.
         bert_model_path: String,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Embedding config.
+        /// How embeddings are made and compared.
         embedding_config: Hnsw,
     }
 
-    /// Embedding config.
+    /// How embeddings are made and compared.
     pub struct Hnsw {
         /// Backend; empty counts as `candle` | openvino (env EMBEDDING_BACKEND_OVERRIDE).
         backend: String,
         /// Model type; empty counts as `qwen3` if block replaced; values qwen3, gemma, mmbert, multimodal, bert (env
         /// EMBEDDING_MODEL_OVERRIDE).
         model_type: String = "mmbert".into(),
-        /// Preload embeddings.
+        /// Examples are embedded at start.
         preload_embeddings: bool = true,
         /// Target dimension; 0 or less counts as 768.
         target_dimension: i64 = 768,
         /// Target layer; early exit layer.
         target_layer: i64 = 22,
-        /// Enable soft matching.
+        /// Near misses count with their score.
         enable_soft_matching: Option<bool> = Some(true),
         /// Results taken; 0 = all, negative means 1.
         top_k: Option<i64> = Some(1),
         /// Min score threshold; 0 or less counts as 0.5.
         min_score_threshold: f32 = 0.5,
-        /// How examples are condensed.
+        /// How example texts are condensed into prototypes.
         prototype_scoring: PrototypeScoring,
     }
 
-    /// How examples are condensed.
+    /// How example texts are condensed into prototypes.
     pub struct PrototypeScoring {
-        /// On.
+        /// Switched on.
         enabled: Option<bool>,
-        /// Cluster similarity threshold.
+        /// Similarity from which examples are merged; 0 or less counts as 0.9.
         cluster_similarity_threshold: f32,
-        /// Max prototypes.
+        /// Prototypes kept; 0 or less counts as 8.
         max_prototypes: i64,
-        /// Best weight.
+        /// Weight of the best prototype; 0 or less counts as 0.75.
         best_weight: f32,
-        /// Top m.
+        /// Prototypes whose mean counts; 0 or less counts as 2.
         top_m: i64,
-        /// Margin threshold.
+        /// Least lead over the next best; less than 0 counts as 0.
         margin_threshold: f32,
     }
 
-    /// System.
+    /// Model behind each built-in classifier.
     pub struct SystemModels {
         /// Prompt guard.
         prompt_guard: String = "models/mmbert32k-jailbreak-detector-merged".into(),
@@ -102,32 +102,32 @@ contract! {
         feedback_detector: String = "models/mmbert32k-feedback-detector-merged".into(),
     }
 
-    /// External.
+    /// Language model that judges in place of a classifier.
     pub struct ExternalModel {
         /// LLM provider; label.
         llm_provider: String,
         /// Model role; guardrail|classification|scoring|preference|memory_rewrite|memory_extraction; first entry with
         /// the role wins; not validated.
         model_role: String,
-        /// LLM endpoint.
+        /// Where an external model is served.
         llm_endpoint: ClassifierVllmEndpoint,
-        /// LLM model name.
+        /// Name of the model.
         llm_model_name: String,
-        /// LLM timeout seconds.
+        /// Seconds to wait.
         llm_timeout_seconds: i64,
         /// Parser type; qwen3guard|json|simple|auto (empty = auto by model name); unknown  means  auto.
         parser_type: String,
         /// Confidence from which the result counts.
         threshold: f32,
-        /// Access key.
+        /// Key of the endpoint.
         access_key: Secret,
-        /// Max tokens.
+        /// Bound in tokens; 0 is none.
         max_tokens: i64,
-        /// Temperature.
+        /// Sampling temperature.
         temperature: f64,
     }
 
-    /// LLM endpoint.
+    /// Where an external model is served.
     pub struct ClassifierVllmEndpoint {
         /// `host:port`.
         address: String,
@@ -137,17 +137,17 @@ contract! {
         protocol: String,
         /// Name.
         name: String,
-        /// Use chat template.
+        /// The prompt is wrapped in the chat template.
         use_chat_template: bool,
-        /// Prompt template.
+        /// Prompt put to the model.
         prompt_template: String,
     }
 
-    /// Knowledge bases.
+    /// Labelled examples that text is compared with.
     pub struct KnowledgeBase {
         /// Name; non-empty, unique.
         name: String,
-        /// Source.
+        /// Where labels and examples are read.
         source: KnowledgeBaseSource,
         /// Confidence from which the result counts; 0-1.
         threshold: f32,
@@ -155,13 +155,13 @@ contract! {
         label_thresholds: BTreeMap<String, f32>,
         /// Groups; non-empty, labels exist, no repeats.
         groups: BTreeMap<String, Vec<String>>,
-        /// Metrics.
+        /// Metric over groups of labels.
         metrics: Vec<KnowledgeBaseMetric>,
-        /// How examples are condensed.
+        /// How example texts are condensed into prototypes.
         prototype_scoring: PrototypeScoring,
     }
 
-    /// Source.
+    /// Where labels and examples are read.
     pub struct KnowledgeBaseSource {
         /// Path; required; directory.
         path: String,
@@ -169,7 +169,7 @@ contract! {
         manifest: String,
     }
 
-    /// Metrics.
+    /// Metric over groups of labels.
     pub struct KnowledgeBaseMetric {
         /// Name; unique, not best_score/best_matched_score.
         name: String,
@@ -177,60 +177,60 @@ contract! {
         kind as "type": String,
         /// Positive group; must exist in groups (negative_group likewise).
         positive_group: String,
-        /// Negative group.
+        /// Group that counts against.
         negative_group: String,
     }
 
-    /// Modules.
+    /// Settings of each classifier.
     pub struct Modules {
-        /// Prompt compression.
+        /// Shortening of text before it is classified.
         prompt_compression: PromptCompression,
-        /// Prompt guard.
+        /// Classifier of jailbreak attempts.
         prompt_guard: PromptGuardModule,
-        /// Classifier.
+        /// Classifiers of text.
         classifier: ClassifierModule,
         /// Complexity.
         complexity: ComplexityModel,
-        /// Hallucination mitigation.
+        /// Detection of claims that the context does not support.
         hallucination_mitigation: HallucinationModule,
-        /// Feedback detector.
+        /// Classifier of user feedback.
         feedback_detector: FeedbackDetectorModule,
-        /// Modality detector.
+        /// Detection of requests for images.
         modality_detector: ModalityDetector,
     }
 
-    /// Prompt compression.
+    /// Shortening of text before it is classified.
     pub struct PromptCompression {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Profile; empty or default|coding|medical|security|multi_turn (case-insensitive, `-`=`_`); other fatal even
         /// when disabled.
         profile: String,
-        /// Max tokens.
+        /// Bound in tokens; 0 is none.
         max_tokens: i64,
-        /// Min length.
+        /// Characters below which text is left alone.
         min_length: i64,
         /// Skip signals; empty counts as jailbreak, pii (signals evaluated on the original text).
         skip_signals: Vec<String>,
-        /// Textrank weight.
+        /// Weight of central sentences.
         textrank_weight: f64,
-        /// Position weight.
+        /// Weight of position.
         position_weight: f64,
-        /// Tfidf weight.
+        /// Weight of rare words.
         tfidf_weight: f64,
-        /// Novelty weight.
+        /// Weight of new content.
         novelty_weight: f64,
-        /// Position depth.
+        /// How strongly position counts.
         position_depth: f64,
-        /// Preserve first n.
+        /// Sentences kept at the start.
         preserve_first_n: i64,
-        /// Preserve last n.
+        /// Sentences kept at the end.
         preserve_last_n: i64,
     }
 
-    /// Prompt guard.
+    /// Classifier of jailbreak attempts.
     pub struct PromptGuardModule {
-        /// On.
+        /// Switched on.
         enabled: bool = true,
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -238,9 +238,9 @@ contract! {
         threshold: f32 = 0.7,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Use modernbert.
+        /// The model is a ModernBERT.
         use_modernbert: bool,
-        /// Use mmbert 32k.
+        /// The model is an mmBERT with a 32k window.
         use_mmbert_32k: bool = true,
         /// Jailbreak mapping path; empty disables the guard.
         jailbreak_mapping_path: String = "models/mmbert32k-jailbreak-detector-merged/jailbreak_type_mapping.json".into(),
@@ -250,19 +250,19 @@ contract! {
         model_ref: String = "prompt_guard".into(),
     }
 
-    /// Classifier.
+    /// Classifiers of text.
     pub struct ClassifierModule {
-        /// Domain.
+        /// Classifier of subject areas.
         domain: CategoryModule,
-        /// MCP.
+        /// Domain classifier behind an MCP tool.
         mcp: McpCategoryModel,
-        /// PII.
+        /// Classifier of personal data.
         pii: PiiModule,
-        /// Preference.
+        /// Classifier of user preferences.
         preference: PreferenceModel,
     }
 
-    /// Domain.
+    /// Classifier of subject areas.
     pub struct CategoryModule {
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -270,41 +270,41 @@ contract! {
         threshold: f32 = 0.5,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Use modernbert.
+        /// The model is a ModernBERT.
         use_modernbert: bool,
-        /// Use mmbert 32k.
+        /// The model is an mmBERT with a 32k window.
         use_mmbert_32k: bool = true,
         /// Category mapping path; empty disables the domain classifier.
         category_mapping_path: String = "models/mmbert32k-intent-classifier-merged/category_mapping.json".into(),
-        /// Fallback category.
+        /// Domain when none is confident.
         fallback_category: String,
         /// Key of `global.model_catalog.system`.
         model_ref: String = "domain_classifier".into(),
     }
 
-    /// MCP.
+    /// Domain classifier behind an MCP tool.
     pub struct McpCategoryModel {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Transport type; stdio|streamable-http (alias http).
         transport_type: String,
-        /// Command.
+        /// Program that is started.
         command: String,
-        /// Args.
+        /// Its arguments.
         args: Vec<String>,
-        /// Env.
+        /// Its environment.
         env: BTreeMap<String, String>,
-        /// URL.
+        /// Address of the server.
         url: String,
         /// Tool name; empty disables MCP.
         tool_name: String,
         /// Confidence from which the result counts.
         threshold: f32,
-        /// Timeout seconds.
+        /// Seconds to wait.
         timeout_seconds: i64,
     }
 
-    /// PII.
+    /// Classifier of personal data.
     pub struct PiiModule {
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -312,7 +312,7 @@ contract! {
         threshold: f32 = 0.9,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Use mmbert 32k.
+        /// The model is an mmBERT with a 32k window.
         use_mmbert_32k: bool = true,
         /// PII mapping path; empty disables PII.
         pii_mapping_path: String = "models/mmbert32k-pii-detector-merged/pii_type_mapping.json".into(),
@@ -320,37 +320,37 @@ contract! {
         model_ref: String = "pii_classifier".into(),
     }
 
-    /// Preference.
+    /// Classifier of user preferences.
     pub struct PreferenceModel {
         /// Use contrastive; absent counts as true.
         use_contrastive: Option<bool> = Some(true),
-        /// Embedding model.
+        /// Model that makes the vectors.
         embedding_model: String,
-        /// How examples are condensed.
+        /// How example texts are condensed into prototypes.
         prototype_scoring: PrototypeScoring,
     }
 
     /// Complexity.
     pub struct ComplexityModel {
-        /// How examples are condensed.
+        /// How example texts are condensed into prototypes.
         prototype_scoring: PrototypeScoring = PrototypeScoring { enabled: Some(true), cluster_similarity_threshold: 0.9, max_prototypes: 8, best_weight: 0.75, top_m: 2, ..PrototypeScoring::default() },
     }
 
-    /// Hallucination mitigation.
+    /// Detection of claims that the context does not support.
     pub struct HallucinationModule {
-        /// On; also switched on implicitly by rules/plugins that need it.
+        /// Switched on; also switched on implicitly by rules/plugins that need it.
         enabled: bool,
         /// On hallucination detected; inert: always `warn`.
         on_hallucination_detected: String,
-        /// Fact check.
+        /// Classifier of requests that need facts.
         fact_check: FactCheckModule,
-        /// Detector.
+        /// Detector of unsupported spans.
         detector: HallucinationDetector,
-        /// Explainer.
+        /// Explanation of a detected span.
         explainer: ExplainerModule,
     }
 
-    /// Fact check.
+    /// Classifier of requests that need facts.
     pub struct FactCheckModule {
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -358,13 +358,13 @@ contract! {
         threshold: f32 = 0.6,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Use mmbert 32k.
+        /// The model is an mmBERT with a 32k window.
         use_mmbert_32k: bool = true,
         /// Key of `global.model_catalog.system`.
         model_ref: String = "fact_check_classifier".into(),
     }
 
-    /// Detector.
+    /// Detector of unsupported spans.
     pub struct HallucinationDetector {
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -372,21 +372,21 @@ contract! {
         threshold: f32 = 0.8,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Min span length.
+        /// Tokens of a span at least.
         min_span_length: i64 = 2,
-        /// Min span confidence.
+        /// Confidence of a span at least.
         min_span_confidence: f32 = 0.6,
-        /// Context window size.
+        /// Characters of context around a span.
         context_window_size: i64 = 50,
-        /// Enable NLI filtering.
+        /// Spans are checked by inference.
         enable_nli_filtering: bool = true,
-        /// NLI entailment threshold.
+        /// Confidence from which a span counts as supported.
         nli_entailment_threshold: f32 = 0.75,
         /// Key of `global.model_catalog.system`.
         model_ref: String = "hallucination_detector".into(),
     }
 
-    /// Explainer.
+    /// Explanation of a detected span.
     pub struct ExplainerModule {
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -398,9 +398,9 @@ contract! {
         model_ref: String = "hallucination_explainer".into(),
     }
 
-    /// Feedback detector.
+    /// Classifier of user feedback.
     pub struct FeedbackDetectorModule {
-        /// On.
+        /// Switched on.
         enabled: bool = true,
         /// Model; wins over `model_ref`.
         model_id: String,
@@ -408,9 +408,9 @@ contract! {
         threshold: f32 = 0.7,
         /// Runs on the CPU.
         use_cpu: bool = true,
-        /// Use modernbert.
+        /// The model is a ModernBERT.
         use_modernbert: bool,
-        /// Use mmbert 32k.
+        /// The model is an mmBERT with a 32k window.
         use_mmbert_32k: bool = true,
         /// Feedback mapping path; unused.
         feedback_mapping_path: String,
@@ -418,19 +418,19 @@ contract! {
         model_ref: String = "feedback_detector".into(),
     }
 
-    /// Modality detector.
+    /// Detection of requests for images.
     pub struct ModalityDetector {
-        /// On.
+        /// Switched on.
         enabled: bool,
-        /// Prompt prefixes.
+        /// Words that announce an image request.
         prompt_prefixes: Vec<String>,
         /// Method; classifier|keyword|hybrid ; required when enabled.
         method: String,
-        /// Classifier.
+        /// Model that tells text from image requests.
         classifier: Option<ModalityClassifier>,
-        /// Keywords; required for keyword.
+        /// Words that ask for an image; required for keyword.
         keywords: Vec<String>,
-        /// Both keywords.
+        /// Words that ask for text and an image.
         both_keywords: Vec<String>,
         /// Confidence threshold; 0-1; required for classifier/hybrid.
         confidence_threshold: f32,
@@ -438,7 +438,7 @@ contract! {
         lower_threshold_ratio: f32,
     }
 
-    /// Classifier.
+    /// Model that tells text from image requests.
     pub struct ModalityClassifier {
         /// Directory of the model; required for classifier.
         model_path: String,

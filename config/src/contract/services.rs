@@ -6,11 +6,11 @@ use crate::shape::contract;
 contract! {
     /// Classification API.
     pub struct ApiService {
-        /// Batch classification.
+        /// Classification of several texts in one request.
         batch_classification: BatchClassification,
     }
 
-    /// Batch classification.
+    /// Classification of several texts in one request.
     pub struct BatchClassification {
         /// Max batch size; unused.
         max_batch_size: i64,
@@ -18,21 +18,21 @@ contract! {
         concurrency_threshold: i64,
         /// Max concurrency; gates signal evaluation of every request, not just the batch API; ≤0 = no gate.
         max_concurrency: i64,
-        /// Metrics.
+        /// Metrics of the batch API.
         metrics: BatchClassificationMetrics,
     }
 
-    /// Metrics.
+    /// Metrics of the batch API.
     pub struct BatchClassificationMetrics {
-        /// Sample rate.
+        /// Share of batches that is measured.
         sample_rate: f64,
-        /// Batch size ranges.
+        /// Range of batch sizes that is counted together.
         batch_size_ranges: Vec<BatchSizeRange>,
-        /// Duration buckets.
+        /// Histogram bounds for durations, in seconds.
         duration_buckets: Vec<f64>,
-        /// Size buckets.
+        /// Histogram bounds for batch sizes.
         size_buckets: Vec<f64>,
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Detailed goroutine tracking.
         detailed_goroutine_tracking: bool,
@@ -40,19 +40,19 @@ contract! {
         high_resolution_timing: bool,
     }
 
-    /// Batch size ranges.
+    /// Range of batch sizes that is counted together.
     pub struct BatchSizeRange {
-        /// Min.
+        /// Least size.
         min: i64,
-        /// Max.
+        /// Greatest size.
         max: i64,
-        /// Label.
+        /// Name of the range.
         label: String,
     }
 
     /// Store behind the Responses API.
     pub struct ResponseApi {
-        /// On.
+        /// Switched on.
         enabled: bool = true,
         /// Where it is kept; `redis` | `memory` (empty=memory); unknown means API disabled, warning.
         store_backend: String = "redis".into(),
@@ -105,81 +105,81 @@ contract! {
 
     /// Traces and metrics.
     pub struct Observability {
-        /// Tracing.
+        /// OpenTelemetry traces.
         tracing: Tracing,
-        /// Metrics.
+        /// Prometheus metrics.
         metrics: Metrics,
     }
 
-    /// Tracing.
+    /// OpenTelemetry traces.
     pub struct Tracing {
-        /// On.
+        /// Switched on.
         enabled: bool = true,
         /// Provider; label only.
         provider: String = "opentelemetry".into(),
-        /// Exporter.
+        /// Where traces are sent.
         exporter: TracingExporter,
-        /// Sampling.
+        /// Which requests are traced.
         sampling: TracingSampling,
-        /// Resource.
+        /// How the service names itself in traces.
         resource: TracingResource,
     }
 
-    /// Exporter.
+    /// Where traces are sent.
     pub struct TracingExporter {
         /// Kind; `otlp` | `stdout`; other fails tracing init.
         kind as "type": String = "otlp".into(),
         /// Address.
         endpoint: String = "vllm-sr-jaeger:4317".into(),
-        /// Insecure.
+        /// No TLS to the collector.
         insecure: bool = true,
     }
 
-    /// Sampling.
+    /// Which requests are traced.
     pub struct TracingSampling {
         /// Kind; `always_on` | `always_off` | `probabilistic`; unknown  means  always.
         kind as "type": String = "always_on".into(),
-        /// Rate.
+        /// Share of requests, for `probabilistic`.
         rate: f64 = 1.0,
     }
 
-    /// Resource.
+    /// How the service names itself in traces.
     pub struct TracingResource {
-        /// Service name.
+        /// Name shown in traces.
         service_name: String = "vllm-sr".into(),
-        /// Service version.
+        /// Version shown in traces.
         service_version: String = "v0.3.0".into(),
-        /// Deployment environment.
+        /// Environment shown in traces.
         deployment_environment: String = "development".into(),
     }
 
-    /// Metrics.
+    /// Prometheus metrics.
     pub struct Metrics {
-        /// On; absent counts as true.
+        /// Switched on; absent counts as true.
         enabled: Option<bool> = Some(true),
-        /// Windowed metrics.
+        /// Load and latency over sliding windows.
         windowed_metrics: WindowedMetrics,
     }
 
-    /// Windowed metrics.
+    /// Load and latency over sliding windows.
     pub struct WindowedMetrics {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Time windows; Go durations.
         time_windows: Vec<String>,
-        /// Update interval.
+        /// Go duration between updates.
         update_interval: String,
         /// Model metrics; unused.
         model_metrics: bool,
         /// Queue depth estimation.
         queue_depth_estimation: bool,
-        /// Max models.
+        /// Models measured.
         max_models: i64,
     }
 
     /// Record of decisions.
     pub struct RouterReplay {
-        /// On.
+        /// Switched on.
         enabled: bool = true,
         /// Where it is kept; `postgres` | `redis` | `memory` | `milvus` | `qdrant`; empty  means  first configured
         /// block, else memory. Missing backend block (the default!) means replay off, error logged.
@@ -190,7 +190,7 @@ contract! {
         async_writes: bool,
         /// Settings of the `redis` backend.
         redis: Option<RouterReplayRedis>,
-        /// Postgres.
+        /// Settings of the `postgres` backend.
         postgres: Option<RouterReplayPostgres>,
         /// Settings of the `milvus` backend.
         milvus: Option<RouterReplayMilvus>,
@@ -218,13 +218,13 @@ contract! {
         key_prefix: String,
     }
 
-    /// Postgres.
+    /// Settings of the `postgres` backend.
     pub struct RouterReplayPostgres {
         /// Host name or address; empty counts as `localhost`.
         host: String,
         /// TCP port; 0 counts as 5432.
         port: i64,
-        /// Database; required.
+        /// Database number or name; required.
         database: String,
         /// User; required.
         user: String,
@@ -246,11 +246,11 @@ contract! {
     pub struct RouterReplayMilvus {
         /// `host:port`; empty counts as `localhost:19530`.
         address: String,
-        /// Username.
+        /// User name.
         username: String,
         /// Password.
         password: Secret,
-        /// Collection name; empty counts as `router_replay_records`.
+        /// Name of the collection; empty counts as `router_replay_records`.
         collection_name: String,
         /// Consistency level; empty counts as `Session`.
         consistency_level: String,
@@ -264,11 +264,11 @@ contract! {
         host: String,
         /// TCP port; 0 counts as 6334.
         port: i64,
-        /// API key.
+        /// Key of the store.
         api_key: Secret,
         /// TLS to the store.
         use_tls: bool,
-        /// Collection name; empty counts as `router_replay_records`.
+        /// Name of the collection; empty counts as `router_replay_records`.
         collection_name: String,
     }
 

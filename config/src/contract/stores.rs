@@ -7,20 +7,20 @@ use crate::shape::contract;
 contract! {
     /// Semantic cache, memory and vector stores.
     pub struct Stores {
-        /// Semantic cache.
+        /// Answers kept for similar requests.
         semantic_cache: SemanticCache,
-        /// Memory.
+        /// Facts remembered about users across sessions.
         memory: MemoryStore,
-        /// Vector store.
+        /// Documents for retrieval.
         vector_store: Option<VectorStore>,
     }
 
-    /// Semantic cache.
+    /// Answers kept for similar requests.
     pub struct SemanticCache {
         /// Where it is kept; `memory`(or empty) | `redis` | `valkey` | `milvus` | `qdrant` | `hybrid`; other fails
         /// when built. (CLI helper assumes milvus when absent and starts one).
         backend_type: String = "memory".into(),
-        /// On; creates the store; a decision still needs its plugin.
+        /// Switched on; creates the store; a decision still needs its plugin.
         enabled: bool = true,
         /// Similarity from which an entry matches; absent counts as embedding_config.min_score_threshold (0.5). Range
         /// unchecked in v0.3.0.
@@ -39,31 +39,32 @@ contract! {
         milvus: Option<MilvusStore>,
         /// Settings of the `qdrant` backend.
         qdrant: Option<QdrantCache>,
-        /// Embedding model; empty counts as the first configured path of mmbert, multimodal, qwen3, gemma, else bert.
+        /// Model that makes the vectors; empty counts as the first configured path of mmbert, multimodal, qwen3,
+        /// gemma, else bert.
         embedding_model: String,
     }
 
     /// Settings of the `redis` backend.
     pub struct RedisIndex {
-        /// Where it is.
+        /// Where the store is.
         connection: RedisIndexConnection,
-        /// Vector index.
+        /// Vector index over cached entries.
         index: RedisIndexIndex,
-        /// How it is searched.
+        /// How entries are searched.
         search: RedisIndexSearch,
-        /// For development.
+        /// Switches for development.
         development: RedisIndexDevelopment,
         /// Log switches; without effect upstream.
         logging: RedisIndexLogging,
     }
 
-    /// Where it is.
+    /// Where the store is.
     pub struct RedisIndexConnection {
         /// Host name or address.
         host: String,
         /// TCP port.
         port: i64,
-        /// Database.
+        /// Database number or name.
         database: i64,
         /// Password.
         password: Secret,
@@ -75,7 +76,7 @@ contract! {
 
     /// TLS to the store.
     pub struct RedisIndexConnectionTls {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Client certificate.
         cert_file: String,
@@ -85,17 +86,17 @@ contract! {
         ca_file: String,
     }
 
-    /// Vector index.
+    /// Vector index over cached entries.
     pub struct RedisIndexIndex {
         /// Name.
         name: String,
-        /// Prefix.
+        /// Text before each key; empty counts as `doc:`.
         prefix: String,
         /// Field that holds the vector.
         vector_field: RedisIndexIndexVectorField,
-        /// Index type.
+        /// Kind of index; empty counts as `HNSW`.
         index_type: String,
-        /// Parameters.
+        /// Parameters of the HNSW index.
         params: RedisIndexIndexParams,
     }
 
@@ -109,7 +110,7 @@ contract! {
         metric_type: String,
     }
 
-    /// Parameters.
+    /// Parameters of the HNSW index.
     pub struct RedisIndexIndexParams {
         /// Links per node of the HNSW index.
         m as "M": i64,
@@ -117,19 +118,19 @@ contract! {
         ef_construction as "efConstruction": i64,
     }
 
-    /// How it is searched.
+    /// How entries are searched.
     pub struct RedisIndexSearch {
         /// Results taken.
         topk: i64,
     }
 
-    /// For development.
+    /// Switches for development.
     pub struct RedisIndexDevelopment {
-        /// Drop index on startup.
+        /// The index is dropped at start.
         drop_index_on_startup: bool,
-        /// Auto create index.
+        /// The index is made if absent.
         auto_create_index: bool,
-        /// Verbose errors.
+        /// Errors carry details.
         verbose_errors: bool,
     }
 
@@ -137,9 +138,9 @@ contract! {
     pub struct RedisIndexLogging {
         /// Log level.
         level: String,
-        /// Enable query log.
+        /// Queries are logged.
         enable_query_log: bool,
-        /// Enable metrics.
+        /// Metrics of the store.
         enable_metrics: bool,
     }
 
@@ -149,27 +150,27 @@ contract! {
         host: String,
         /// TCP port; 0 counts as 6334.
         port: i64,
-        /// API key.
+        /// Key of the store.
         api_key: Secret,
         /// TLS to the store.
         use_tls: bool,
         /// Seconds to connect.
         connect_timeout: i64,
-        /// Collection name; empty counts as `semantic_cache`.
+        /// Name of the collection; empty counts as `semantic_cache`.
         collection_name: String,
     }
 
-    /// Memory.
+    /// Facts remembered about users across sessions.
     pub struct MemoryStore {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Backend; empty counts as `milvus` | `valkey` | `qdrant`.
         backend: String,
         /// Auto store; extract and store from conversations.
         auto_store: bool,
-        /// Disabled routes.
+        /// Decisions without memory.
         disabled_routes: Vec<String>,
-        /// Disabled models.
+        /// Models without memory.
         disabled_models: Vec<String>,
         /// Settings of the `milvus` backend.
         milvus: MemoryMilvus,
@@ -177,25 +178,26 @@ contract! {
         valkey: Option<MemoryValkey>,
         /// Settings of the `qdrant` backend.
         qdrant: Option<MemoryQdrant>,
-        /// Redis cache.
+        /// Cache in front of the memory.
         redis_cache: Option<MemoryRedisCache>,
-        /// Embedding model; empty counts as the first configured path of bert, mmbert, multimodal, qwen3, gemma.
+        /// Model that makes the vectors; empty counts as the first configured path of bert, mmbert, multimodal,
+        /// qwen3, gemma.
         embedding_model: String,
         /// Extraction batch size; unused.
         extraction_batch_size: i64 = 10,
-        /// Default retrieval limit.
+        /// Entries put into a request.
         default_retrieval_limit: i64 = 5,
-        /// Default similarity threshold.
+        /// Similarity from which an entry counts.
         default_similarity_threshold: f32 = 0.7,
-        /// Hybrid search.
+        /// Words count besides vectors.
         hybrid_search: bool,
         /// Hybrid mode; empty or weighted|rrf.
         hybrid_mode: String,
-        /// Adaptive threshold.
+        /// The similarity bound follows the results.
         adaptive_threshold: bool,
-        /// Quality scoring.
+        /// Forgetting by age and use; without effect upstream.
         quality_scoring: MemoryQualityScoring,
-        /// Reflection.
+        /// What remembered text is put into a request.
         reflection: MemoryReflection,
     }
 
@@ -207,7 +209,7 @@ contract! {
         collection: String = "agentic_memory".into(),
         /// Length of vectors.
         dimension: i64 = 384,
-        /// Num partitions.
+        /// Partitions of the collection.
         num_partitions: i64,
     }
 
@@ -217,7 +219,7 @@ contract! {
         host: String,
         /// TCP port; 6379.
         port: i64,
-        /// Database.
+        /// Database number or name.
         database: i64,
         /// Password.
         password: Secret,
@@ -249,7 +251,7 @@ contract! {
         host: String,
         /// TCP port.
         port: i64,
-        /// API key.
+        /// Key of the store.
         api_key: Secret,
         /// TLS to the store.
         use_tls: bool,
@@ -261,9 +263,9 @@ contract! {
         dimension: i64,
     }
 
-    /// Redis cache.
+    /// Cache in front of the memory.
     pub struct MemoryRedisCache {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// `host:port`.
         address: String,
@@ -277,19 +279,19 @@ contract! {
         password: Secret,
     }
 
-    /// Quality scoring.
+    /// Forgetting by age and use; without effect upstream.
     pub struct MemoryQualityScoring {
-        /// Initial strength days; whole block unused.
+        /// Days that a new entry lasts; whole block unused.
         initial_strength_days: i64,
-        /// Prune threshold.
+        /// Strength below which an entry is forgotten.
         prune_threshold: f64,
-        /// Max memories per user.
+        /// Entries per user.
         max_memories_per_user: i64,
     }
 
-    /// Reflection.
+    /// What remembered text is put into a request.
     pub struct MemoryReflection {
-        /// On; absent counts as true.
+        /// Switched on; absent counts as true.
         enabled: Option<bool>,
         /// Algorithm; empty counts as `heuristic`.
         algorithm: String,
@@ -299,7 +301,7 @@ contract! {
         recency_decay_days: i64,
         /// Dedup threshold; 0 counts as 0.90.
         dedup_threshold: f32,
-        /// Block patterns.
+        /// Expressions; matching text is not put into a request.
         block_patterns: Vec<String>,
     }
 }

@@ -6,11 +6,11 @@ use crate::shape::contract;
 contract! {
     /// Settings of the `milvus` backend.
     pub struct MilvusStore {
-        /// Where it is.
+        /// Where Milvus is.
         connection: MilvusStoreConnection,
-        /// Collection.
+        /// Collection that holds the entries.
         collection: MilvusStoreCollection,
-        /// How it is searched.
+        /// How entries are searched.
         search: MilvusStoreSearch,
         /// Without effect upstream.
         performance: MilvusStorePerformance,
@@ -18,31 +18,31 @@ contract! {
         data_management: MilvusStoreDataManagement,
         /// Log switches; without effect upstream.
         logging: MilvusStoreLogging,
-        /// For development.
+        /// Switches for development.
         development: MilvusStoreDevelopment,
     }
 
-    /// Where it is.
+    /// Where Milvus is.
     pub struct MilvusStoreConnection {
         /// Host name or address.
         host: String,
         /// TCP port.
         port: i64,
-        /// Database.
+        /// Database number or name.
         database: String,
         /// Seconds.
         timeout: i64,
-        /// Auth.
+        /// Credentials.
         auth: MilvusStoreConnectionAuth,
         /// TLS to the store.
         tls: MilvusStoreConnectionTls,
     }
 
-    /// Auth.
+    /// Credentials.
     pub struct MilvusStoreConnectionAuth {
-        /// On.
+        /// Switched on.
         enabled: bool,
-        /// Username.
+        /// User name.
         username: String,
         /// Password.
         password: Secret,
@@ -50,7 +50,7 @@ contract! {
 
     /// TLS to the store.
     pub struct MilvusStoreConnectionTls {
-        /// On.
+        /// Switched on.
         enabled: bool,
         /// Client certificate.
         cert_file: String,
@@ -60,7 +60,7 @@ contract! {
         ca_file: String,
     }
 
-    /// Collection.
+    /// Collection that holds the entries.
     pub struct MilvusStoreCollection {
         /// Name.
         name: String,
@@ -68,7 +68,7 @@ contract! {
         description: String,
         /// Field that holds the vector.
         vector_field: MilvusStoreCollectionVectorField,
-        /// Vector index.
+        /// Vector index of the collection.
         index: MilvusStoreCollectionIndex,
     }
 
@@ -82,15 +82,15 @@ contract! {
         metric_type: String,
     }
 
-    /// Vector index.
+    /// Vector index of the collection.
     pub struct MilvusStoreCollectionIndex {
         /// Kind.
         kind as "type": String,
-        /// Parameters.
+        /// Parameters of the HNSW index.
         params: MilvusStoreCollectionIndexParams,
     }
 
-    /// Parameters.
+    /// Parameters of the HNSW index.
     pub struct MilvusStoreCollectionIndexParams {
         /// Links per node of the HNSW index.
         m as "M": i64,
@@ -98,9 +98,9 @@ contract! {
         ef_construction as "efConstruction": i64,
     }
 
-    /// How it is searched.
+    /// How entries are searched.
     pub struct MilvusStoreSearch {
-        /// Parameters.
+        /// Parameters of a search.
         params: MilvusStoreSearchParams,
         /// Results taken.
         topk: i64,
@@ -108,7 +108,7 @@ contract! {
         consistency_level: String,
     }
 
-    /// Parameters.
+    /// Parameters of a search.
     pub struct MilvusStoreSearchParams {
         /// Width of the search.
         ef: i64,
@@ -116,25 +116,25 @@ contract! {
 
     /// Without effect upstream.
     pub struct MilvusStorePerformance {
-        /// Connection pool.
+        /// Connections; without effect upstream.
         connection_pool: MilvusStorePerformanceConnectionPool,
-        /// Batch.
+        /// Batches; without effect upstream.
         batch: MilvusStorePerformanceBatch,
     }
 
-    /// Connection pool.
+    /// Connections; without effect upstream.
     pub struct MilvusStorePerformanceConnectionPool {
-        /// Max connections.
+        /// Connections at most.
         max_connections: i64,
-        /// Max idle connections.
+        /// Idle connections at most.
         max_idle_connections: i64,
-        /// Acquire timeout.
+        /// Seconds to wait for a connection.
         acquire_timeout: i64,
     }
 
-    /// Batch.
+    /// Batches; without effect upstream.
     pub struct MilvusStorePerformanceBatch {
-        /// Insert batch size.
+        /// Entries per batch.
         insert_batch_size: i64,
         /// Seconds.
         timeout: i64,
@@ -142,27 +142,27 @@ contract! {
 
     /// Without effect upstream.
     pub struct MilvusStoreDataManagement {
-        /// TTL.
+        /// Expiry of entries; without effect upstream.
         ttl: MilvusStoreDataManagementTtl,
-        /// Compaction.
+        /// Compaction; without effect upstream.
         compaction: MilvusStoreDataManagementCompaction,
     }
 
-    /// TTL.
+    /// Expiry of entries; without effect upstream.
     pub struct MilvusStoreDataManagementTtl {
-        /// On.
+        /// Switched on.
         enabled: bool,
-        /// Timestamp field.
+        /// Field that holds the time.
         timestamp_field: String,
-        /// Cleanup interval.
+        /// Seconds between runs.
         cleanup_interval: i64,
     }
 
-    /// Compaction.
+    /// Compaction; without effect upstream.
     pub struct MilvusStoreDataManagementCompaction {
-        /// On.
+        /// Switched on.
         enabled: bool,
-        /// Interval.
+        /// Seconds between runs.
         interval: i64,
     }
 
@@ -170,25 +170,25 @@ contract! {
     pub struct MilvusStoreLogging {
         /// Log level.
         level: String,
-        /// Enable query log.
+        /// Queries are logged.
         enable_query_log: bool,
-        /// Enable metrics.
+        /// Metrics of the store.
         enable_metrics: bool,
     }
 
-    /// For development.
+    /// Switches for development.
     pub struct MilvusStoreDevelopment {
-        /// Drop collection on startup.
+        /// The collection is dropped at start.
         drop_collection_on_startup: bool,
-        /// Auto create collection.
+        /// The collection is made if absent.
         auto_create_collection: bool,
-        /// Verbose errors.
+        /// Errors carry details.
         verbose_errors: bool,
     }
 
-    /// Vector store.
+    /// Documents for retrieval.
     pub struct VectorStore {
-        /// On; block absent by default.
+        /// Switched on; block absent by default.
         enabled: bool,
         /// Where it is kept; memory|milvus|llama_stack|valkey|qdrant ; required when enabled, but checked only at
         /// start-up, not at load.
@@ -197,7 +197,7 @@ contract! {
         file_storage_dir: String,
         /// Max file size MB; 0 counts as 50.
         max_file_size_mb: i64,
-        /// Embedding model; empty counts as `bert`.
+        /// Model that makes the vectors; empty counts as `bert`.
         embedding_model: String,
         /// Embedding dimension; 0 counts as 384 for bert/multimodal else 768.
         embedding_dimension: i64,
@@ -207,9 +207,9 @@ contract! {
         supported_formats: Vec<String>,
         /// Settings of the `milvus` backend.
         milvus: Option<MilvusStore>,
-        /// Memory.
+        /// Settings of the `memory` backend.
         memory: Option<VectorStoreMemory>,
-        /// Llama stack.
+        /// Settings of the `llama_stack` backend.
         llama_stack: Option<LlamaStackVectorStore>,
         /// Settings of the `valkey` backend.
         valkey: Option<ValkeyVectorStore>,
@@ -217,23 +217,23 @@ contract! {
         qdrant: Option<QdrantVectorStore>,
         /// Metadata store; empty counts as `memory`; `postgres` needs metadata_postgres.
         metadata_store: String,
-        /// Metadata postgres.
+        /// Database of file and store names.
         metadata_postgres: Option<VectorStoreMetadataPostgres>,
     }
 
-    /// Memory.
+    /// Settings of the `memory` backend.
     pub struct VectorStoreMemory {
-        /// Max entries per store; 0 counts as 100000.
+        /// Entries per store; 0 counts as 100000.
         max_entries_per_store: i64,
     }
 
-    /// Llama stack.
+    /// Settings of the `llama_stack` backend.
     pub struct LlamaStackVectorStore {
         /// Address; required.
         endpoint: String,
-        /// Auth token.
+        /// Token.
         auth_token: Secret,
-        /// Embedding model.
+        /// Model that makes the vectors.
         embedding_model: String,
         /// Request timeout seconds; 0 counts as 30.
         request_timeout_seconds: i64,
@@ -247,7 +247,7 @@ contract! {
         host: String,
         /// TCP port; 0 counts as 6379.
         port: i64,
-        /// Database.
+        /// Database number or name.
         database: i64,
         /// Password.
         password: Secret,
@@ -269,7 +269,7 @@ contract! {
         host: String,
         /// TCP port; 0 counts as 6334.
         port: i64,
-        /// API key.
+        /// Key of the store.
         api_key: Secret,
         /// TLS to the store.
         use_tls: bool,
@@ -279,13 +279,13 @@ contract! {
         collection_prefix: String,
     }
 
-    /// Metadata postgres.
+    /// Database of file and store names.
     pub struct VectorStoreMetadataPostgres {
         /// Host name or address; empty counts as `localhost`.
         host: String,
         /// TCP port; 0 counts as 5432.
         port: i64,
-        /// Database; required.
+        /// Database number or name; required.
         database: String,
         /// User; required.
         user: String,
