@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod http;
 pub mod ports;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub use agent::Agent;
@@ -38,6 +39,16 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::park_timeout(LOOK_AGAIN);
+    }
+}
+
+/// Sets a flag when it goes out of scope, by a panic too.
+#[derive(Debug)]
+pub struct OnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

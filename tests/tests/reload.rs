@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pintle_standin::{Options, StandIn};
-use pintle_tests::{Agent, ConfigFile, Gateway, Model, until};
+use pintle_tests::{Agent, ConfigFile, Gateway, Model, OnDrop, until};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -22,6 +22,8 @@ fn reloads_under_load_fail_no_request() {
     let stop = AtomicBool::new(false);
     let served = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        // If an assertion below fails, the clients must end too, or the scope would wait for them forever.
+        let _stop = OnDrop(&stop);
         for client in 0..4 {
             let (gateway, stop, served) = (&gateway, &stop, &served);
             scope.spawn(move || {
@@ -47,7 +49,6 @@ fn reloads_under_load_fail_no_request() {
             gateway.signal(Signal::HUP);
             until("the new configuration serves", || busy.stats().completed > before + 20);
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(served.load(Ordering::Relaxed) > 100);
     assert_eq!(small.stats().aborted + large.stats().aborted, 0);

@@ -1,7 +1,9 @@
 //! Promise: session memory outlives the process, however it ends, and what follows keeps its locks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pintle_standin::{Options, StandIn};
-use pintle_tests::{Agent, ConfigFile, Connection, Driver, Gateway, Model, Start};
+use pintle_tests::{Agent, ConfigFile, Connection, Driver, Gateway, Model, OnDrop, Start};
 use rustix::process::Signal;
 
 fn pair() -> (StandIn, StandIn) {
@@ -45,12 +47,19 @@ fn kill_9_under_load_leaves_a_readable_session_file() {
     let (small, large) = pair();
     let mut gateway = gateway(&small, &large, Driver::Auto);
     let address = gateway.address();
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // If an assertion below fails, the clients must end too, or the scope would wait for them forever.
+        let _stop = OnDrop(&stop);
+        let stop = &stop;
         let mut clients = Vec::new();
         for n in 0..4 {
             clients.push(scope.spawn(move || {
                 let mut last = None;
                 for turn in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
                     let mut agent = Agent::new(&format!("load-{n}-{turn}"));
                     agent.messages.push(serde_json::json!({ "role": "user", "content": "use read_file" }));
                     let body = agent.body().to_string();
