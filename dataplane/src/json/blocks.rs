@@ -43,8 +43,13 @@ pub(super) trait Strings {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) type Native = x86::Best;
+/// What needs no look at the processor.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Baseline = x86::Sse2;
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) type Native = portable::Portable;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) type Baseline = portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;

@@ -89,6 +89,50 @@ pub(super) fn rest_of_string<B: Blocks>(body: &[u8], mut from: usize) -> Result<
     }
 }
 
+/// How many bytes shorter a string is than it looks because of its `\\u` escapes, their backslashes not counted.
+///
+/// `raw` is what lies between the quotes of a string that has been scanned. A pair of surrogates counts as the
+/// one character it stands for, a lone one as U+FFFD.
+pub(super) fn unicode_shrinkage<B: Blocks>(raw: &[u8]) -> usize {
+    let mut carry = 0u64;
+    let mut shrinkage = 0;
+    // Where a low surrogate would complete a pair.
+    let mut awaits_low = usize::MAX;
+    let mut padded = [0; BLOCK];
+    for (index, bytes) in raw.chunks(BLOCK).enumerate() {
+        let block = match bytes.first_chunk::<BLOCK>() {
+            Some(block) => block,
+            None => {
+                padded[..bytes.len()].copy_from_slice(bytes);
+                &padded
+            }
+        };
+        let masks = B::block(block);
+        if masks.backslash | carry == 0 {
+            continue;
+        }
+        let mut letters = escaped(masks.backslash, &mut carry) & B::equal(block, b'u');
+        while letters != 0 {
+            let at = index * BLOCK + letters.trailing_zeros() as usize;
+            letters &= letters - 1;
+            let Some(digits) = raw.get(at + 1..).and_then(|rest| rest.first_chunk::<4>()) else { break };
+            let unit = digits.iter().fold(0, |unit, &digit| unit << 4 | nibble(digit));
+            let completes_pair = at == awaits_low && unit & 0xfc00 == 0xdc00;
+            let utf8 = 1 + usize::from(unit >= 0x80) + usize::from(unit >= 0x800);
+            // The high half has been counted as the three bytes of U+FFFD; the whole takes four.
+            shrinkage += 5 - if completes_pair { 1 } else { utf8 };
+            awaits_low = if unit & 0xfc00 == 0xd800 { at + 6 } else { usize::MAX };
+        }
+    }
+    shrinkage
+}
+
+/// The value of a hexadecimal digit: letters have bit 6 set, and their low bits count from 1.
+#[inline(always)]
+fn nibble(digit: u8) -> u32 {
+    u32::from(digit & 15) + 9 * u32::from(digit >> 6)
+}
+
 /// The first of `letters` (bits of `block`) that ends no escape; quote, backslash, `u`, `n` and `t` are settled.
 #[inline(always)]
 fn not_an_escape(block: &[u8; BLOCK], mut letters: u64) -> Option<u32> {

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::blocks::Baseline;
 use super::spans::StringSpan;
+use super::strings::unicode_shrinkage;
 
 /// Stands for an unpaired surrogate, which no text can hold.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -18,18 +20,12 @@ impl StringSpan {
 
     /// Length of [`decode`](Self::decode)'s result in bytes, without making it.
     pub fn decoded_len(self, body: &str) -> usize {
+        let plain = self.inner().len().saturating_sub(self.escapes() as usize);
         if !self.has_unicode_escape() {
-            return self.inner().len() - (self.escapes() as usize).min(self.inner().len());
+            return plain;
         }
         let raw = body.get(self.inner().range()).unwrap_or_default();
-        let mut len = 0;
-        walk(raw, |piece| {
-            len += match piece {
-                Piece::Plain(text) => text.len(),
-                Piece::Escape(character) => character.len_utf8(),
-            }
-        });
-        len
+        plain.saturating_sub(unicode_shrinkage::<Baseline>(raw.as_bytes()))
     }
 
     /// Appends the string's text to `out`.
