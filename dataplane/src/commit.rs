@@ -56,7 +56,7 @@ impl Commit<'_> {
             committed = Some(Committed { sequence, base });
             Some(self.record(&base, names, seen, now, sequence))
         }, now);
-        self.pin_calls(session, names, seen, now);
+        self.pin(session, names, seen, now);
         if !outcome.is_remembered() {
             self.generation.meters.not_stored.increment(1);
             return None;
@@ -64,15 +64,24 @@ impl Commit<'_> {
         committed
     }
 
-    fn pin_calls(&self, session: SessionIdentity, names: (NameId, NameId, NameId), seen: &Seen, now: u64) {
+    /// Pins what a later request may refer to: tool calls, and the response where responses are state.
+    fn pin(&self, session: SessionIdentity, names: (NameId, NameId, NameId), seen: &Seen, now: u64) {
+        let until = |ttl_ms: u64| Pin {
+            session: session.key.into(),
+            created_ms: now,
+            expires_ms: now + ttl_ms,
+            model: names.0,
+            backend: names.2,
+        };
+        let ttl = &self.generation.settings.session;
+        if let Some(tenant) = &self.plan.tenant
+            && !seen.id().is_empty()
+        {
+            let key = self.store.response_key(tenant, seen.id().as_bytes());
+            self.store.pin_response(key, &until(ttl.provider_state_ttl_ms), now);
+        }
         for call in seen.tool_call_ids() {
-            let pin = Pin {
-                session: session.key.into(),
-                created_ms: now,
-                expires_ms: now + self.generation.settings.session.tool_loop_ttl_ms,
-                model: names.0,
-                backend: names.2,
-            };
+            let pin = until(ttl.tool_loop_ttl_ms);
             self.store.pin_response(tool_call_key(self.store, session, call.as_bytes()), &pin, now);
         }
     }
@@ -82,7 +91,7 @@ impl Commit<'_> {
         let Some(session) = self.plan.session else { return };
         let names = self.names();
         let now = now().get();
-        self.pin_calls(session, names, seen, now);
+        self.pin(session, names, seen, now);
         self.store.commit(session.key, |stored| match stored {
             Some(stored) if stored.turn_sequence != committed.sequence => None,
             _ => Some(self.record(&committed.base, names, seen, now, committed.sequence)),
@@ -116,10 +125,10 @@ impl Commit<'_> {
         if seen.tool_calls() {
             flags |= Record::OPEN_TOOL_LOOP;
         }
-        if self.plan.stateful || base.has_provider_state(now) {
+        if self.plan.tenant.is_some() || base.has_provider_state(now) {
             flags |= Record::PROVIDER_STATE;
         }
-        let provider_state_until_ms = if self.plan.stateful {
+        let provider_state_until_ms = if self.plan.tenant.is_some() {
             now + session.provider_state_ttl_ms
         } else {
             base.provider_state_until_ms

@@ -32,6 +32,11 @@ impl Seen {
         self.bytes
     }
 
+    /// Id of the answer; empty if the backend gave none.
+    pub(crate) fn id(&self) -> &str {
+        &self.summary.id
+    }
+
     /// The answer asks the client to run tools.
     pub(crate) fn tool_calls(&self) -> bool {
         self.summary.tool_calls

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use pintle_routing::facts::{Facts, SessionIdentity, SessionSnapshot};
+use pintle_routing::facts::{Facts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource};
 use pintle_routing::flow::Fault;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::Target;
 use pintle_routing::outcome::{Refusal, Route, Verdict};
+use pintle_routing::policy::Inputs;
 use pintle_routing::units::{Micros, Tokens, UnixMillis};
 use pintle_sessions::{Record, Store};
 use smallvec::SmallVec;
@@ -36,8 +37,8 @@ pub(crate) struct Plan {
     /// The session's address and record.
     pub(crate) session: Option<SessionIdentity>,
     pub(crate) before: Option<Record>,
-    /// The request refers to state at a provider.
-    pub(crate) stateful: bool,
+    /// The tenant of a request that refers to state at a provider.
+    pub(crate) tenant: Option<Vec<u8>>,
     pub(crate) stream: bool,
     /// Estimated prompt.
     pub(crate) prompt_tokens: Tokens,
@@ -99,7 +100,7 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
         trusted_identity: settings.trusted_identity,
         key: &key,
     };
-    let facts: Facts<'_> = extract::facts(view, text, &spans, generation.policy.needs(), &options);
+    let mut facts: Facts<'_> = extract::facts(view, text, &spans, generation.policy.needs(), &options);
     exchange.flow.request.model = facts.requested_model.to_string();
     exchange.flow.request.stream = facts.stream;
     if let Some(session) = facts.session {
@@ -108,6 +109,20 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
     }
 
     let now = now();
+    // A response id that is on record leads to the session and the model that it belongs to.
+    let response = match &facts.provider_state {
+        Some(ProviderState::PreviousResponse(id)) => {
+            let key = store.response_key(extract::tenant(view), id.as_bytes());
+            store.pinned(key, now.get())
+        }
+        _ => None,
+    };
+    let provider_owner = response.and_then(|pin| store.name(pin.model)).filter(|name| !name.is_empty());
+    if let (Some(pin), Some(session)) = (response, &mut facts.session)
+        && session.source == SessionSource::PreviousResponseId
+    {
+        session.key = pin.session.into();
+    }
     let before = facts.session.and_then(|session| store.get(session.key, now.get()));
     let mut snapshot = before.as_ref().map(|record| snapshot(store, record, now));
     if facts.tools.last_is_result
@@ -118,7 +133,8 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
         snapshot = Some(SessionSnapshot { model: owner, open_tool_loop: true, ..known });
     }
     let live = worker.live.borrow();
-    let outcome = generation.policy.decide(&facts, snapshot.as_ref(), now, &live);
+    let inputs = Inputs { facts: &facts, session: snapshot.as_ref(), provider_owner, now, live: &live };
+    let outcome = generation.policy.decide_with(&inputs);
     let elapsed = started.elapsed();
     exchange.flow.timings.routing_us = Micros(elapsed.as_micros() as u64);
 
@@ -132,7 +148,7 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
                 model: spans.model.span().range(),
                 session: facts.session,
                 before,
-                stateful: facts.provider_state.is_some(),
+                tenant: facts.provider_state.is_some().then(|| extract::tenant(view).to_vec()),
                 stream: facts.stream,
                 prompt_tokens: Tokens(facts.envelope_bytes.div_ceil(4)),
             }))
@@ -146,7 +162,7 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
     exchange.flow.decided = Some(Decided {
         facts: RecordedFacts::of(&facts, settings.record_inputs),
         session: snapshot.as_ref().map(RecordedSession::from),
-        provider_owner: None,
+        provider_owner: provider_owner.map(str::to_owned),
         now,
         live: live.clone(),
         outcome,
@@ -249,7 +265,7 @@ async fn reach(
                 index,
                 body,
                 model: plan.model.clone(),
-                stateful: plan.stateful,
+                stateful: plan.tenant.is_some(),
             };
             match attempt::call(connection, exchange, &call).await {
                 Ok(answered) => return Ok(answered),

@@ -61,6 +61,14 @@ pub(crate) enum DriverArg {
 pub(crate) enum ConfigCommand {
     /// Report every problem of a configuration. Exits 1 if it does not load.
     Check(Check),
+    /// Turn an older layout, Helm values or custom resources into canonical v0.3.
+    Migrate(Migrate),
+    /// Turn an inventory of models into `providers` and model cards.
+    Import(Import),
+    /// Write a configuration as Pintle understood it: canonical, without what equals the defaults.
+    Export(Export),
+    /// Print the JSON Schema (2020-12) of the contract.
+    Schema,
     /// Explain a code that `check` reported.
     Explain {
         /// Such as PCF001; without it, all codes are listed.
@@ -81,6 +89,50 @@ pub(crate) struct Check {
     /// Whose verdict is given.
     #[arg(long, value_enum, default_value_t = ProfileArg::Pintle)]
     pub(crate) profile: ProfileArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// The old file; `-` for standard input.
+    pub(crate) old: PathBuf,
+    /// Where to write the new one, instead of standard output. The report goes to standard error.
+    #[arg(short, long, value_name = "NEW")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Kind of inventory.
+    #[arg(long, value_enum)]
+    pub(crate) from: ImportKind,
+    /// A file; for `openai` the base URL of a running server, such as http://10.0.0.5:8000/v1.
+    pub(crate) source: String,
+    /// Where to write, instead of standard output. The report goes to standard error.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ImportKind {
+    /// `GET /v1/models` of a running server.
+    Openai,
+    /// LiteLLM's config.yaml.
+    Litellm,
+    /// openclaw.json.
+    Openclaw,
+    /// Static lists of vLLM production-stack.
+    ProductionStack,
+    /// IntelligentPool, IntelligentRoute and SemanticRouter resources.
+    Kubernetes,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The configuration; `-` for standard input.
+    pub(crate) file: PathBuf,
+    /// Write keys as they are instead of redacting them.
+    #[arg(long)]
+    pub(crate) with_keys: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

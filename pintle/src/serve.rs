@@ -53,6 +53,8 @@ pub(crate) enum ServeError {
     Listen(io::Error),
     #[error("no randomness: {0}")]
     Random(io::Error),
+    #[error("session memory could not be written out: {0}")]
+    Flush(io::Error),
     #[error("the control thread ended by a defect")]
     ControlPanic,
 }
@@ -120,7 +122,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
         warn!(host, "backend host has no address yet; its models are tried elsewhere");
     }
     let digest = generation.policy.digest_hex();
-    let shared = Shared::new(generation, store, Box::new(JournalSink(control.journal())), startup);
+    let shared = Shared::new(generation, store.clone(), Box::new(JournalSink(control.journal())), startup);
     let workers = worker::start(&shared).map_err(ServeError::Listen)?;
     let _ = plane.set(Arc::new(Plane { shared: shared.clone(), source: Mutex::new(source) }));
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -136,6 +138,13 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     for worker in workers {
         // A worker that panicked has ended the process already.
         let _ = worker.join();
+    }
+    drop((plane, shared));
+    match Arc::try_unwrap(store).map(Store::close) {
+        Ok(Ok(())) => {}
+        // A request or an operator's question still holds it: the records are safe, only the mark is missing.
+        Err(store) => store.flush().map_err(ServeError::Flush)?,
+        Ok(Err(error)) => return Err(ServeError::Flush(error)),
     }
     match exit {
         Exit::Drained => info!("drained; bye"),
@@ -282,11 +291,8 @@ fn open_store(dir: &Path, config: &Config) -> Result<Arc<Store>, ServeError> {
         ..Options::with_capacity(session.capacity.into())
     };
     let (store, report) = Store::open(dir, &options, now().get())?;
-    if let Some(aside) = &report.set_aside {
-        warn!(path = %aside.path.display(), reason = aside.reason, "session memory set aside; a new one is used");
-    }
-    if let Some(rebuilt) = &report.rebuilt {
-        info!(?rebuilt, "session memory has a new size");
+    for message in report.messages() {
+        warn!("{message}");
     }
     info!(dir = %dir.display(), new = report.created, sessions = store.stats().sessions.occupied, "session memory open");
     Ok(Arc::new(store))

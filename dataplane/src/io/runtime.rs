@@ -83,7 +83,7 @@ where
             match built {
                 Ok(mut runtime) => {
                     ON_IO_URING.set(true);
-                    return Ok(runtime.block_on(main(driver, None)));
+                    return Ok(runtime.block_on(async { main(driver, None).await }));
                 }
                 Err(error) => refused = Some(error),
             }
@@ -94,5 +94,5 @@ where
     }
     ON_IO_URING.set(false);
     let mut runtime = RuntimeBuilder::<LegacyDriver>::new().with_entries(ENTRIES).enable_timer().build()?;
-    Ok(runtime.block_on(main(Driver::Epoll, refused)))
+    Ok(runtime.block_on(async { main(Driver::Epoll, refused).await }))
 }

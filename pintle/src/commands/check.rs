@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use pintle_config::{CheckOptions, Format, Profile, Severity};
+use pintle_config::{CheckOptions, Format, Profile};
 use pintle_routing::policy::Policy;
 
 use crate::cli::{Check, FormatArg, ProfileArg};
@@ -36,18 +36,11 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
                 }
             }
         }
-        let count = |severity| report.count(severity);
-        println!(
-            "{name}: {} errors, {} warnings, {} notes",
-            count(Severity::Error),
-            count(Severity::Warning),
-            count(Severity::Note)
-        );
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path) -> io::Result<(Vec<u8>, String)> {
+pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, String)> {
     // One byte more than is allowed, so that the parser sees that it is too large and says so.
     let most = pintle_config::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();

@@ -1,6 +1,7 @@
 //! The subcommands that do their work and end.
 
 mod check;
+mod convert;
 mod explain;
 mod sessions;
 
@@ -17,6 +18,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(ConfigCommand::Check(options)) => check::check(&options),
+        Command::Config(ConfigCommand::Migrate(options)) => convert::migrate(&options),
+        Command::Config(ConfigCommand::Import(options)) => convert::import(&options),
+        Command::Config(ConfigCommand::Export(options)) => convert::export(&options),
+        Command::Config(ConfigCommand::Schema) => convert::schema(),
         Command::Config(ConfigCommand::Explain { code }) => Ok(check::explain(code.as_deref())),
         Command::Explain(options) => explain::run(&options),
         Command::Sessions(command) => sessions::run(command),
