@@ -2,7 +2,7 @@
 //!
 //! - [`published`]: the public definition, drawn exactly as CPython draws it ([`mt19937`]).
 //! - [`workload`]: any workload, as JSON lines.
-//! - [`baselines`], [`pintle`], [`clairvoyant`]: what decides; [`policy`] names them.
+//! - [`baselines`], [`pintle`], [`live`], [`clairvoyant`]: what decides; [`policy`] names them.
 //! - [`accounting`]: what a schedule cost and delivered.
 //! - [`families`]: workloads unlike the published ones.
 //! - [`run`], [`report`], [`svg`]: entry points and what they print.
@@ -13,6 +13,7 @@ pub mod accounting;
 pub mod baselines;
 pub mod clairvoyant;
 pub mod families;
+pub mod live;
 pub mod mt19937;
 pub mod pintle;
 pub mod policy;

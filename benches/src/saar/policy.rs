@@ -9,6 +9,7 @@ use pintle_routing::session::economics::{self, Terms};
 use super::accounting::Schedule;
 use super::baselines::{self, Ablation, Published, PublishedState};
 use super::clairvoyant;
+use super::live::Live;
 use super::pintle::{Pintle, expectations};
 use super::workload::{Model, Workload};
 
@@ -21,8 +22,10 @@ pub enum Policy {
     Sticky,
     /// The published policy, or an ablation of it.
     Published(Ablation),
-    /// The router's own.
+    /// The router's own, with habits learned over the sessions of the workload.
     Pintle,
+    /// The router's own as it runs live, from each session's record alone.
+    Live,
     /// Knows every turn in advance; a bound, not a policy that could run.
     Clairvoyant,
 }
@@ -30,10 +33,11 @@ pub enum Policy {
 impl Policy {
     /// Every policy, for help texts and tables.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::SingleTurn, Self::Sticky]
-            .into_iter()
-            .chain(Ablation::ALL.map(Self::Published))
-            .chain([Self::Pintle, Self::Clairvoyant])
+        [Self::SingleTurn, Self::Sticky].into_iter().chain(Ablation::ALL.map(Self::Published)).chain([
+            Self::Pintle,
+            Self::Live,
+            Self::Clairvoyant,
+        ])
     }
 }
 
@@ -44,6 +48,7 @@ impl fmt::Display for Policy {
             Self::Sticky => "sticky",
             Self::Published(ablation) => ablation.name(),
             Self::Pintle => "pintle",
+            Self::Live => "pintle-live",
             Self::Clairvoyant => "clairvoyant",
         })
     }
@@ -105,6 +110,12 @@ pub fn run(workload: &Workload, policy: Policy, price: f64) -> Vec<Vec<Decision>
                 (0..session.turns.len()).map(next).collect()
             });
             sessions.collect()
+        }
+        Policy::Live => {
+            let live = Live::new(workload, price);
+            let decision = |(model, reason)| Decision { model, reason };
+            let of = |session| live.session(session).into_iter().map(decision).collect();
+            workload.sessions.iter().map(of).collect()
         }
         Policy::Pintle => {
             let pintle = Pintle::new(workload, Terms::at(price));

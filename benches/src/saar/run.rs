@@ -67,6 +67,7 @@ pub fn report(name: &str, about: &str, workload: &Workload, options: &Options) -
         Policy::Sticky,
         Policy::Published(Ablation::Full),
         Policy::Pintle,
+        Policy::Live,
         Policy::Clairvoyant,
     ];
     let honest = policies.map(|p| row(workload, p, CacheCredit::Honest, price)).to_vec();

@@ -76,7 +76,7 @@ fn write_all(out: &mut String, report: &Report, axes: &Axes) -> std::fmt::Result
         )?;
     }
     for (i, row) in report.honest.iter().enumerate() {
-        let colour = ["#c0392b", "#8e44ad", "#d35400", "#0b6e4f", "#444444"][i % 5];
+        let colour = ["#c0392b", "#8e44ad", "#d35400", "#0b6e4f", "#2e86c1", "#444444"][i % 6];
         let (x, y) = (axes.x(row.summary.shortfall), axes.y(row.summary.cost));
         let legend = TOP + 24.0 * i as f64;
         let label = escape(&format!("{} ${:.2}", row.policy, row.summary.cost));

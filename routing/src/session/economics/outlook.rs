@@ -124,13 +124,15 @@ impl Outlook {
     }
 }
 
-/// Chances that a turn is locked, for a session of unknown habits: a third of free turns is followed by a tool call, every second locked turn by another.
+/// Chances that a turn is locked, for a session of unknown habits: a third of free turns is followed by a tool
+/// call, every second locked turn by another.
 const LOCK_AFTER_FREE: f64 = 0.33;
 const LOCK_AFTER_LOCK: f64 = 0.50;
-/// Locked turns ask for this much more than free ones, and a level this certain is known at this distance.
+/// Locked turns ask for this much more than free ones.
 const LOCK_BONUS: f64 = 0.15;
-const LEVEL_DEVIATION: f64 = 0.12;
-const LEVEL_DEVIATION_GROWTH: f64 = 0.02;
+/// How far the next turns may lie from the level, growing by turn: without habits, far.
+const LEVEL_DEVIATION: f64 = 0.30;
+const LEVEL_DEVIATION_GROWTH: f64 = 0.05;
 /// A level alone says little about turns further off.
 const STEADY_TURNS: usize = 5;
 
