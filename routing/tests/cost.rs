@@ -111,8 +111,13 @@ fn measure(policy: &Policy, text: &str) -> (usize, u128) {
     let before = ALLOCATIONS.with(Cell::get);
     black_box(decide());
     let allocations = ALLOCATIONS.with(Cell::get) - before;
-    let batch = if text.len() > 10_000 { 5 } else { 500 };
-    let mut times: Vec<u128> = (0..41)
+    // An unoptimised build is not worth timing well.
+    let (rounds, batch) = match (cfg!(debug_assertions), text.len() > 10_000) {
+        (true, _) => (3, 1),
+        (false, true) => (41, 5),
+        (false, false) => (41, 500),
+    };
+    let mut times: Vec<u128> = (0..rounds)
         .map(|_| {
             let start = Instant::now();
             for _ in 0..batch {
@@ -198,7 +203,8 @@ fn every_family_is_linear_in_the_text() {
         let (_, short) = measure(&policy, &text[..1_000]);
         let (_, long) = measure(&policy, &text[..100_000]);
         println!("{leaves:?}: 1 kB {short} ns, 100 kB {long} ns");
-        assert!(long < 400 * short, "100 times the text took {} times as long", long / short.max(1));
+        // Linear is 100 times, quadratic 10 000; a busy machine stays well between.
+        assert!(long < 1000 * short, "100 times the text took {} times as long", long / short.max(1));
     }
 }
 
