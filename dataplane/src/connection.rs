@@ -23,7 +23,7 @@ use crate::io::stream::Wait;
 use crate::io::{IoError, Stream};
 use crate::local;
 use crate::settings::ListenerSettings;
-use crate::shared::{Generation, Life, now};
+use crate::shared::{Generation, Held, Life, now};
 use crate::turn;
 use crate::worker::{BUFFER, Worker};
 
@@ -46,6 +46,7 @@ pub(crate) struct Connection {
     decoded: Vec<u8>,
     /// The part of the current request that is still in the input, as far as it has been read.
     unconsumed: Option<Body>,
+    held: Held,
     served: u64,
 }
 
@@ -107,6 +108,7 @@ pub(crate) async fn refuse_full(worker: &Rc<Worker>, mut stream: Stream) {
 /// Serves a connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, listener: usize) {
     let mut connection = Connection {
+        held: Held::none(&worker.shared),
         input: worker.buffer(),
         worker,
         stream,
@@ -254,6 +256,7 @@ impl Connection {
                     let missing = end - self.input.len();
                     self.make_room(missing.min(self.input.len().max(BUFFER)));
                     self.read(settings.body_idle, Wait::More).await.map_err(body_failure)?;
+                    self.hold(self.input.len(), exchange)?;
                 }
                 exchange.body_read = true;
                 exchange.flow.request.bytes = length as u64;
@@ -268,6 +271,7 @@ impl Connection {
                         Failure::client(error.status(), "malformed_body", error.to_string()).closing()
                     })?;
                     rest.drain(..used);
+                    self.hold(self.decoded.len(), exchange)?;
                     if decoder.is_done() {
                         break;
                     }
@@ -284,6 +288,14 @@ impl Connection {
                 Ok(Body::Decoded)
             }
         }
+    }
+
+    fn hold(&mut self, bytes: usize, exchange: &Exchange) -> Result<(), Failure> {
+        if self.held.cover(bytes, exchange.generation.settings.limits.buffered_bytes) {
+            return Ok(());
+        }
+        let message = "The gateway holds as many request bytes as it is allowed to; try again soon.";
+        Err(Failure::ours(503, "over_capacity", message).closing())
     }
 
     /// The current request's body.
@@ -323,6 +335,7 @@ impl Connection {
             Some(Body::Inline(length)) => self.head_len + length,
             Some(Body::Decoded) => self.head_len,
         };
+        self.held.release();
         if end >= self.input.len() {
             self.input.clear();
         } else {

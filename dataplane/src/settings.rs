@@ -59,6 +59,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Bytes of all request bodies held at once, over all workers.
+    pub buffered_bytes: usize,
     /// Client connections over all workers.
     pub max_connections: usize,
     /// Header fields of a request.

@@ -116,6 +116,8 @@ pub struct Shared {
     pub startup: Startup,
     /// Client connections of all workers.
     pub connections: AtomicUsize,
+    /// Bytes of request bodies that are held, in steps of [`Held::STEP`].
+    pub buffered: AtomicUsize,
     /// Requests between their head and their last byte.
     pub in_flight: AtomicUsize,
     /// Workers that listen.
@@ -145,6 +147,7 @@ impl Shared {
             sink,
             startup,
             connections: AtomicUsize::new(0),
+            buffered: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             listening: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
@@ -185,6 +188,50 @@ impl Shared {
     /// Whether the policy in force knows a backend that can be tried.
     pub fn has_backend(&self, now: UnixMillis) -> bool {
         self.generation.load().upstreams.models.iter().any(|model| model.is_up(now.get()))
+    }
+}
+
+/// One connection's part of [`Shared::buffered`].
+///
+/// Counted as bytes arrive, not as they are promised, so that a promise takes no room from others.
+pub struct Held {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Bodies are counted in steps of this many bytes; those under one step not at all, since the number of
+    /// connections bounds them.
+    pub const STEP: usize = 64 * 1024;
+
+    /// Nothing held yet.
+    pub fn none(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), bytes: 0 }
+    }
+
+    /// Counts a body that has grown to `bytes`; `false` if all bodies together would exceed `limit`.
+    pub fn cover(&mut self, bytes: usize, limit: usize) -> bool {
+        let wanted = bytes / Self::STEP * Self::STEP;
+        let more = wanted.saturating_sub(self.bytes);
+        if more == 0 {
+            return true;
+        }
+        let before = self.shared.buffered.fetch_add(more, Ordering::Relaxed);
+        self.bytes = wanted;
+        before + more <= limit
+    }
+
+    /// The body is gone.
+    pub fn release(&mut self) {
+        if self.bytes > 0 {
+            self.shared.buffered.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

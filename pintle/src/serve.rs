@@ -351,21 +351,7 @@ fn addresses(startup: &pintle_dataplane::settings::Startup) -> Vec<std::net::Soc
 }
 
 fn findings(report: &Report) -> Value {
-    report
-        .findings
-        .iter()
-        .map(|finding| {
-            json!({
-                "severity": finding.severity.to_string(),
-                "code": finding.code,
-                "path": finding.path,
-                "line": finding.line,
-                "column": finding.column,
-                "message": finding.message,
-                "help": finding.help,
-            })
-        })
-        .collect()
+    serde_json::from_str(&pintle_config::render(report, Format::Json, b"")).unwrap_or(Value::Null)
 }
 
 fn drain(plane: &Plane, deadline: Duration) -> Drained {

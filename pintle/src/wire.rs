@@ -119,6 +119,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         limits: Limits {
             head_bytes: pintle.limits.head_bytes as usize,
             body_bytes: usize::try_from(pintle.limits.body_bytes).unwrap_or(usize::MAX),
+            buffered_bytes: usize::try_from(pintle.limits.buffered_bytes).unwrap_or(usize::MAX),
             max_connections: pintle.limits.max_connections as usize,
             headers: pintle.limits.headers.into(),
             observed_bytes: OBSERVED_BYTES,

@@ -194,3 +194,30 @@ fn refused_with_any(connection: &mut Connection) -> Response {
     connection.assert_closed();
     response
 }
+
+#[test]
+fn all_bodies_together_have_a_limit() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let config = ConfigFile::plain(vec![Model::on(&[&stand_in], 0.1, 0.4)]);
+    let gateway = Gateway::start(&config.with("limits: {buffered_bytes: 1048576}"));
+    // Three clients stop within 400 kB of a megabyte each: the third one is too much.
+    let mut waiting = Vec::new();
+    let mut refused = 0;
+    for n in 0..3 {
+        let mut connection = gateway.connect();
+        connection.send(format!("{}\r\ncontent-length: 1000000\r\n\r\n", chat_head(&format!("s{n}"))));
+        connection.try_send(vec![b' '; 400_000]);
+        waiting.push(connection);
+    }
+    pintle_tests::until("one of them is refused", || {
+        refused = gateway.metric("pintle_requests_total", &["class=\"5xx\"", "fault=\"pintle\""]) as u64;
+        refused >= 1
+    });
+    assert_eq!(refused, 1);
+    drop(waiting);
+    // Their memory is free again.
+    pintle_tests::until("a large body passes", || {
+        let body = serde_json::json!({ "model": "auto", "messages": [{ "role": "user", "content": "x".repeat(900_000) }] });
+        gateway.connect().chat("s9", &body).status == 200
+    });
+}

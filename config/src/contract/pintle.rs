@@ -79,6 +79,8 @@ contract! {
         head_bytes: u32 = 65_536 => 1024..=1_048_576,
         /// Bytes of a request body.
         body_bytes: u64 = 33_554_432 => 1..=1_073_741_824,
+        /// Bytes of all request bodies held at once, over all workers; a request beyond them gets 503.
+        buffered_bytes: u64 = 1_073_741_824 => 1_048_576..=1_099_511_627_776,
         /// Client connections, over all workers.
         max_connections: u32 = 65_536 => 1..=16_777_216,
         /// Header fields of a request.
