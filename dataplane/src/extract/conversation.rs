@@ -98,7 +98,8 @@ pub(super) fn texts<'a>(body: &'a str, spans: &Spans, needs: Needs, outline: &Ou
         texts.prior_user =
             users.map(|message| text_of(message.parts)).filter(|text| !text.is_empty()).collect();
     }
-    if needs.non_user {
+    // Without a user text the others stand in for it, or who speaks only as `system` would be heard by no rule.
+    if needs.non_user || (needs.current_user && outline.current_user.is_none()) {
         let others = spans
             .messages
             .iter()

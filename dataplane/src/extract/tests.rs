@@ -97,6 +97,13 @@ fn texts_are_decoded_only_when_needed() {
 }
 
 #[test]
+fn where_no_user_speaks_the_others_are_heard() {
+    let case = chat(r#"{"role":"system","content":"a"},{"role":"user","content":""}"#);
+    let facts = case.facts_with("", false, Needs { current_user: true, ..Needs::default() });
+    assert_eq!(facts.texts.non_user, ["a"]);
+}
+
+#[test]
 fn an_anthropic_turn_with_results_is_one_tool_message() {
     let case = Case::new(
         Dialect::AnthropicMessages,
