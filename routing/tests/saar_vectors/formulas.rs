@@ -151,6 +151,9 @@ pub(crate) fn config_overlay(input: &Value, check: &mut Check<'_>) {
 
 fn members(config: &SaarConfig, check: &mut Check<'_>) {
     let Value::Object(fields) = serde_json::to_value(config).unwrap() else { unreachable!() };
+    for whole in ["config_effective", "effective", "config"] {
+        check.member(whole, fields.clone());
+    }
     for (name, value) in fields {
         check.member(&name, value);
     }

@@ -32,6 +32,22 @@ fn strings<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
     items(value, name).iter().filter_map(Value::as_str).collect()
 }
 
+/// The last-model store of a vector: one model, models by session, or pairs of both.
+fn last_model<'a>(input: &'a Value, session: &str) -> &'a str {
+    let store = input.as_object().into_iter().flatten().find(|(key, _)| key.contains("last_model"));
+    match store.map(|(_, value)| value) {
+        Some(Value::String(model)) => model,
+        Some(Value::Object(models)) => models.get(session).and_then(Value::as_str).unwrap_or_default(),
+        Some(Value::Array(pairs)) => pairs
+            .iter()
+            .rev()
+            .find(|pair| pair[0].as_str() == Some(session))
+            .and_then(|pair| pair[1].as_str())
+            .unwrap_or_default(),
+        _ => "",
+    }
+}
+
 pub(crate) fn session_derivation(input: &Value, check: &mut Check<'_>) {
     let headers = &input["headers"];
     let api = &input["responses_api"];
@@ -58,7 +74,7 @@ pub(crate) fn session_derivation(input: &Value, check: &mut Check<'_>) {
     if !api.is_object() {
         check.member("turn_index", derivation::turn_index(&messages));
         check.member("history_tokens", derivation::chat_history_tokens(&messages));
-        check.member("previous_model", text(input, "last_model"));
+        check.member("previous_model", last_model(input, &derivation::session_id(&sources)));
         return;
     }
     let history = items(api, "history");
