@@ -45,8 +45,8 @@ fn a_flow_tells_the_whole_way_of_a_turn() {
 
 #[test]
 fn usage_comes_from_the_backend_when_it_tells_and_is_marked_when_it_does_not() {
-    let (small, large) = pair();
-    let gateway = gateway(&small, &large);
+    let small = StandIn::spawn(Options::for_model("small")).unwrap();
+    let gateway = Gateway::plain(&small);
     let mut connection = gateway.connect();
     let mut told = Agent::new("told");
     let usage = told.say(&mut connection, "hello [tokens:9]").json()["usage"].clone();
@@ -115,8 +115,8 @@ fn refused_requests_have_flows_too() {
 
 #[test]
 fn metrics_count_what_happened() {
-    let (small, large) = pair();
-    let gateway = gateway(&small, &large);
+    let small = StandIn::spawn(Options::for_model("small")).unwrap();
+    let gateway = Gateway::plain(&small);
     let mut connection = gateway.connect();
     let mut agent = Agent::new("s1");
     for _ in 0..3 {
