@@ -222,11 +222,9 @@ impl Broken {
     fn into_failed(self, name: &str) -> Failed {
         let failure = match (self.failure, self.error) {
             (Some(failure), _) => failure,
-            (None, Some(IoError::TimedOut)) => Failure::upstream(
-                504,
-                "upstream_timeout",
-                format!("Backend {name} did not answer in time."),
-            ),
+            (None, Some(IoError::TimedOut)) => {
+                Failure::upstream(504, "upstream_timeout", format!("Backend {name} did not answer in time."))
+            }
             (None, Some(IoError::Abandoned)) => gone("The client left before its answer began."),
             (None, Some(IoError::Os(error))) => Failure::upstream(
                 502,
@@ -344,7 +342,11 @@ async fn receive(
                 Err(error) => {
                     return Err(Broken {
                         error: None,
-                        failure: Some(Failure::upstream(error.status(), "upstream_malformed", error.to_string())),
+                        failure: Some(Failure::upstream(
+                            error.status(),
+                            "upstream_malformed",
+                            error.to_string(),
+                        )),
                         answered: true,
                         untouched: false,
                     });

@@ -50,12 +50,16 @@ impl Commit<'_> {
         let names = self.names();
         let now = now().get();
         let mut committed = None;
-        let outcome = self.store.commit(session.key, |stored| {
-            let base = stored.copied().unwrap_or_default();
-            let sequence = base.turn_sequence.wrapping_add(1);
-            committed = Some(Committed { sequence, base });
-            Some(self.record(&base, names, seen, now, sequence))
-        }, now);
+        let outcome = self.store.commit(
+            session.key,
+            |stored| {
+                let base = stored.copied().unwrap_or_default();
+                let sequence = base.turn_sequence.wrapping_add(1);
+                committed = Some(Committed { sequence, base });
+                Some(self.record(&base, names, seen, now, sequence))
+            },
+            now,
+        );
         self.pin(session, names, seen, now);
         if !outcome.is_remembered() {
             self.generation.meters.not_stored.increment(1);
@@ -92,10 +96,14 @@ impl Commit<'_> {
         let names = self.names();
         let now = now().get();
         self.pin(session, names, seen, now);
-        self.store.commit(session.key, |stored| match stored {
-            Some(stored) if stored.turn_sequence != committed.sequence => None,
-            _ => Some(self.record(&committed.base, names, seen, now, committed.sequence)),
-        }, now);
+        self.store.commit(
+            session.key,
+            |stored| match stored {
+                Some(stored) if stored.turn_sequence != committed.sequence => None,
+                _ => Some(self.record(&committed.base, names, seen, now, committed.sequence)),
+            },
+            now,
+        );
     }
 
     fn names(&self) -> (NameId, NameId, NameId) {

@@ -96,7 +96,8 @@ pub(crate) async fn refuse_full(worker: &Rc<Worker>, mut stream: Stream) {
     let generation = worker.shared.generation.load_full();
     let id = worker.ids.borrow_mut().next(now());
     let mut flow = FinishedFlow::begin(generation.clone(), id, id.at(), worker.id);
-    let failure = Failure::ours(503, "too_many_connections", "The gateway has no room for another connection.");
+    let failure =
+        Failure::ours(503, "too_many_connections", "The gateway has no room for another connection.");
     let mut out = Vec::new();
     write_failure(&mut out, &failure, Dialect::OpenAiChat, id, Version::Http11, false);
     let _ = stream.write_all(out, Duration::from_millis(100)).await;
@@ -169,7 +170,8 @@ impl Connection {
                 }
                 Ok(_) => {}
                 Err(IoError::TimedOut) if begun.is_some() => {
-                    let failure = Failure::client(408, "request_timeout", "The request head took too long to arrive.");
+                    let failure =
+                        Failure::client(408, "request_timeout", "The request head took too long to arrive.");
                     self.fail_unread(&generation, failure.closing()).await;
                     return None;
                 }
@@ -309,9 +311,7 @@ impl Connection {
     /// Takes the buffer that holds the body, and where the body lies in it. [`Connection::put_body`] returns it.
     pub(crate) fn take_body(&mut self, body: Body) -> (Vec<u8>, std::ops::Range<usize>) {
         match body {
-            Body::Inline(length) => {
-                (std::mem::take(&mut self.input), self.head_len..self.head_len + length)
-            }
+            Body::Inline(length) => (std::mem::take(&mut self.input), self.head_len..self.head_len + length),
             Body::Decoded => {
                 let decoded = std::mem::take(&mut self.decoded);
                 let range = 0..decoded.len();
@@ -356,7 +356,7 @@ impl Connection {
 
     fn make_room(&mut self, room: usize) {
         let spare = self.input.capacity() - self.input.len();
-        if spare < room.min(4096).max(1) {
+        if spare < room.clamp(1, 4096) {
             self.input.reserve(room);
         }
     }

@@ -101,8 +101,7 @@ impl FinishedFlow {
                 now: decided.now,
                 live: &decided.live,
             };
-            let record =
-                if decided.facts.private.is_some() { Record::Everything } else { Record::Evidence };
+            let record = if decided.facts.private.is_some() { Record::Everything } else { Record::Evidence };
             policy.describe(&inputs, &decided.outcome, record, &mut document);
         }
         document.id = self.id.to_string();

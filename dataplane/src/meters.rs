@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 use pintle_routing::flow::Fault;
 use pintle_routing::live::{Latency, ModelLive};
@@ -26,14 +27,24 @@ pub fn describe() {
     describe_counter!("llm_decision_match_total", "Requests that a decision took");
     describe_counter!("llm_routing_reason_codes_total", "What session policy did, by model");
     describe_histogram!("llm_model_ttft_seconds", Unit::Seconds, "From the request's end to the first byte");
-    describe_histogram!("llm_model_completion_latency_seconds", Unit::Seconds, "From first byte in to last byte out");
+    describe_histogram!(
+        "llm_model_completion_latency_seconds",
+        Unit::Seconds,
+        "From first byte in to last byte out"
+    );
     describe_histogram!("llm_model_tpot_seconds", Unit::Seconds, "Time per generated token");
     describe_histogram!("llm_model_routing_latency_seconds", Unit::Seconds, "Facts, signals and decision");
     describe_counter!("pintle_requests_total", "Requests ended, by status class and by whose fault it was");
-    describe_counter!("pintle_upstream_retries_total", "Attempts after a first one failed before the request was sent");
+    describe_counter!(
+        "pintle_upstream_retries_total",
+        "Attempts after a first one failed before the request was sent"
+    );
     describe_counter!("pintle_upstream_failures_total", "Failed attempts, by backend and reason");
     describe_counter!("pintle_session_lock_breaches_total", "Hard locks that could not be kept");
-    describe_counter!("pintle_session_not_stored_total", "Turns whose session found no room in session memory");
+    describe_counter!(
+        "pintle_session_not_stored_total",
+        "Turns whose session found no room in session memory"
+    );
     describe_counter!("pintle_flows_dropped_total", "Flow documents lost because the journal was behind");
     describe_gauge!("pintle_connections", "Client connections");
     describe_gauge!("pintle_in_flight", "Requests between their head and their answer's last byte");

@@ -152,7 +152,8 @@ pub(crate) async fn run(
             Err(error) => {
                 let message = format!(
                     "Backend {} broke its answer off after {} bytes: {error}.",
-                    answered.backend.spec.name, relay.observer.seen().bytes()
+                    answered.backend.spec.name,
+                    relay.observer.seen().bytes()
                 );
                 break End::UpstreamBroke(Failure::upstream(502, "upstream_broke_off", message));
             }

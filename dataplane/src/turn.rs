@@ -14,11 +14,11 @@ use pintle_sessions::{Record, Store};
 use smallvec::SmallVec;
 
 use crate::attempt::{self, Answered, Call, Failed};
+use crate::commit;
 use crate::connection::{Body, Connection, Exchange, Next};
 use crate::extract;
 use crate::failure::Failure;
 use crate::flow::Decided;
-use crate::commit;
 use crate::json::{self, PartKind, Spans};
 use crate::relay;
 use crate::shared::now;
@@ -140,9 +140,7 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
 
     let conclusion = match &outcome.verdict {
         Verdict::Route(route) => {
-            generation
-                .meters
-                .routed(elapsed.as_secs_f64(), route.decision.map(|decision| decision.index()));
+            generation.meters.routed(elapsed.as_secs_f64(), route.decision.map(|decision| decision.index()));
             Conclusion::Route(Box::new(Plan {
                 route: route.clone(),
                 model: spans.model.span().range(),
@@ -269,7 +267,9 @@ async fn reach(
             };
             match attempt::call(connection, exchange, &call).await {
                 Ok(answered) => return Ok(answered),
-                Err(Failed { failure, untouched }) if untouched && failure.status >= 500 => last = Some(failure),
+                Err(Failed { failure, untouched }) if untouched && failure.status >= 500 => {
+                    last = Some(failure)
+                }
                 Err(Failed { failure, .. }) => return Err(failure),
             }
         }
@@ -296,4 +296,3 @@ fn preferred_backend(
     let backends = &generation.upstreams.models[target.model.index()].backends;
     backends.iter().position(|backend| backend.spec.name == name)
 }
-

@@ -101,7 +101,9 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
     let ended = shared.clone();
     let result = runtime::run(choice, |driver, refused| {
         match refused {
-            Some(error) => info!(worker = id, core, %driver, refused = %error, "worker runs without io_uring"),
+            Some(error) => {
+                info!(worker = id, core, %driver, refused = %error, "worker runs without io_uring")
+            }
             None => info!(worker = id, core, %driver, "worker runs"),
         }
         serve(Rc::new(Worker::new(id, shared)), sockets)

@@ -21,8 +21,8 @@ use pintle_dataplane::meters::{self, Meters};
 use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
 use pintle_dataplane::upstream::Upstreams;
 use pintle_dataplane::worker;
-use pintle_routing::signals::CompileError;
 use pintle_routing::policy::Policy;
+use pintle_routing::signals::CompileError;
 use pintle_sessions::{Options, Store};
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -178,12 +178,15 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
             Some(plane) => reload(plane, &path),
             None => refused(String::new(), starting(), Value::Null),
         }),
-        drain: Box::new(move |deadline| for_drain.get().map_or(Drained::default(), |plane| drain(plane, deadline))),
+        drain: Box::new(move |deadline| {
+            for_drain.get().map_or(Drained::default(), |plane| drain(plane, deadline))
+        }),
         alive: Arc::new(move || match for_alive.get() {
             None => Ok(()),
-            Some(plane) => plane.shared.stalled_worker().map_or(Ok(()), |worker| {
-                Err(format!("worker {worker} has not turned its loop for a while"))
-            }),
+            Some(plane) => plane
+                .shared
+                .stalled_worker()
+                .map_or(Ok(()), |worker| Err(format!("worker {worker} has not turned its loop for a while"))),
         }),
         ready: Arc::new(move || {
             let plane = for_ready.get().ok_or_else(starting)?;
@@ -423,7 +426,9 @@ fn summary(generation: &Generation) -> Value {
 /// Bits that tell this process's flow ids from another's.
 fn random() -> Result<u64, ServeError> {
     let mut bytes = [0; 8];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).map_err(ServeError::Random)?;
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(ServeError::Random)?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

@@ -71,7 +71,8 @@ pub(crate) fn startup(
     }
     let cores = available_cores();
     // More workers than cores: the surplus is left unpinned.
-    let counted = |count: u16| (0..usize::from(count.max(1))).map(|index| cores.get(index).copied()).collect();
+    let counted =
+        |count: u16| (0..usize::from(count.max(1))).map(|index| cores.get(index).copied()).collect();
     let workers = match (workers, &pintle.workers) {
         (Some(count), _) => counted(count),
         (None, Workers::Count(count)) => counted(*count),

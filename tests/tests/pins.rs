@@ -82,14 +82,18 @@ fn a_lock_whose_model_is_gone_is_released_or_refused_as_configured() {
         assert_eq!(agent.say(&mut connection, "use read_file").model(), "small");
 
         let mut without = ConfigFile::tempting(vec![Model::on(&[&large], 3.0, 0.9)]).with(&line);
-        without.routing = without.routing.replace("{model: small}, ", "").replace("{model: small}", "{model: large}");
+        without.routing =
+            without.routing.replace("{model: small}, ", "").replace("{model: small}", "{model: large}");
         gateway.write_config(&without);
         gateway.signal(rustix::process::Signal::HUP);
-        pintle_tests::until("the new configuration serves", || gateway.metric("pintle_generation", &[]) >= 2.0);
+        pintle_tests::until("the new configuration serves", || {
+            gateway.metric("pintle_generation", &[]) >= 2.0
+        });
 
         let response = agent.hand_in(&mut connection);
         assert!(
-            response.status == status || (setting == "release" && response.status == 409 && large.stats().violations > 0),
+            response.status == status
+                || (setting == "release" && response.status == 409 && large.stats().violations > 0),
             "{setting}: {} {}",
             response.status,
             response.text()

@@ -145,11 +145,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`IoError::TimedOut`] if the peer does not take it within `deadline`.
-    pub async fn write_all(
-        &mut self,
-        buffer: Vec<u8>,
-        deadline: Duration,
-    ) -> (Result<(), IoError>, Vec<u8>) {
+    pub async fn write_all(&mut self, buffer: Vec<u8>, deadline: Duration) -> (Result<(), IoError>, Vec<u8>) {
         self.slot.arm(deadline, Shut::Both, false);
         let (result, buffer) = self.socket.write_all(buffer).await;
         self.slot.disarm();

@@ -82,8 +82,10 @@ pub(super) fn schema() -> Result<ExitCode, Box<dyn Error>> {
 
 /// `GET` of a plain `http` URL: one request on a connection of its own.
 fn get(url: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-    let rest = url.strip_prefix("http://").ok_or("only http:// servers can be asked; save the answer of \
-        GET /v1/models to a file for others")?;
+    let rest = url.strip_prefix("http://").ok_or(
+        "only http:// servers can be asked; save the answer of \
+        GET /v1/models to a file for others",
+    )?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let place = pintle_config::endpoint::split(authority, "http");
     let address = (place.host.as_str(), place.port)
@@ -92,7 +94,10 @@ fn get(url: &str) -> Result<Vec<u8>, Box<dyn Error>> {
         .ok_or_else(|| format!("{} has no address", place.host))?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER as u64).read_to_end(&mut answer)?;
     let mut head = ResponseHead::new();

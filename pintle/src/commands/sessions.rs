@@ -61,8 +61,9 @@ pub(super) fn run(command: SessionsCommand) -> Result<ExitCode, Box<dyn Error>> 
 fn open(state_dir: Option<PathBuf>) -> Result<Store, Box<dyn Error>> {
     let dir =
         state_dir.or_else(environment::state_directory).unwrap_or_else(|| PathBuf::from(PACKAGED_STATE));
-    let options = Options::of_existing(&dir)?
-        .ok_or_else(|| format!("there is no session memory in {} that this version can use", dir.display()))?;
+    let options = Options::of_existing(&dir)?.ok_or_else(|| {
+        format!("there is no session memory in {} that this version can use", dir.display())
+    })?;
     Ok(Store::open(&dir, &options, now().get())?.0)
 }
 

@@ -76,6 +76,7 @@ fn write_prices(page: &mut Page, trace: &CandidateTrace) {
         part(trace.cached, "cached prompt"),
         part(trace.completion, "answer"),
         part(trace.shortfall, "below its tier"),
+        part(trace.switch, "changing model"),
         part(trace.future, "turns to come"),
     ];
     page.item(1, "=", &page.dim(&format!("{} in all: {}", dollars(trace.total), list(&parts))));
