@@ -55,7 +55,8 @@ impl Priced {
         };
         let growth = Growth { prompt, history, per_turn, completion };
         let locked = situation.phase != SessionPhase::UserTurn;
-        let outlook = Outlook::steady(session_demand, locked, &market.thresholds, &growth, remaining);
+        let expect = if input.demand.is_some() { Outlook::steady } else { Outlook::as_chosen };
+        let outlook = expect(session_demand, locked, &market.thresholds, &growth, remaining);
         let current = situation.current.and_then(|i| market.tier_of(i));
         let now = Now {
             prompt,

@@ -133,21 +133,41 @@ const LOCK_BONUS: f64 = 0.15;
 /// How far the next turns may lie from the level, growing by turn: without habits, far.
 const LEVEL_DEVIATION: f64 = 0.30;
 const LEVEL_DEVIATION_GROWTH: f64 = 0.05;
+/// The same where demand is read off the base selector's choices: they are what the operator wrote down, not
+/// a measurement with noise of its own.
+const CHOSEN_DEVIATION: f64 = 0.05;
 /// A level alone says little about turns further off.
 const STEADY_TURNS: usize = 5;
 
 impl Outlook {
-    /// An outlook from a session's level of demand alone, where nothing was learned about its kind.
-    pub fn steady(level: f64, locked: bool, thresholds: &[f64], growth: &Growth, remaining: f64) -> Self {
+    /// An outlook where nothing measures demand: the turns to come ask for what the base selector has been
+    /// choosing. Widening it would let the mere possibility of a hard turn overrule the operator's choice.
+    pub fn as_chosen(level: f64, locked: bool, thresholds: &[f64], growth: &Growth, remaining: f64) -> Self {
+        let demand = Self::locks(locked).map(|(_, chance)| DemandAt {
+            free: level,
+            held: level,
+            deviation: CHOSEN_DEVIATION,
+            locked: chance,
+        });
+        Self::new(demand, thresholds, growth, remaining)
+    }
+
+    /// Chances that the next turns are locked, nearest first.
+    fn locks(locked: bool) -> impl Iterator<Item = (usize, f64)> {
         let mut chance = if locked { 1.0 } else { 0.0 };
-        let demand = (0..STEADY_TURNS).map(|j| {
+        (0..STEADY_TURNS).map(move |j| {
             chance = chance * LOCK_AFTER_LOCK + (1.0 - chance) * LOCK_AFTER_FREE;
-            DemandAt {
-                free: level,
-                held: level + LOCK_BONUS,
-                deviation: LEVEL_DEVIATION + LEVEL_DEVIATION_GROWTH * j as f64,
-                locked: chance,
-            }
+            (j, chance)
+        })
+    }
+
+    /// An outlook from a session's level of measured demand, where nothing was learned about its kind.
+    pub fn steady(level: f64, locked: bool, thresholds: &[f64], growth: &Growth, remaining: f64) -> Self {
+        let demand = Self::locks(locked).map(|(j, chance)| DemandAt {
+            free: level,
+            held: level + LOCK_BONUS,
+            deviation: LEVEL_DEVIATION + LEVEL_DEVIATION_GROWTH * j as f64,
+            locked: chance,
         });
         Self::new(demand, thresholds, growth, remaining)
     }
