@@ -39,6 +39,9 @@ pub(super) fn outline(body: &str, spans: &Spans) -> Outline {
     }
     let history_end = history_end(&spans.messages);
     let mut previous = None;
+    // The last two turns of the conversation proper: instructions that a client appends do not answer anything,
+    // and users who speak twice in a row take one turn.
+    let (mut spoken, mut before) = (None, None);
     for (index, message) in spans.messages.iter().enumerate() {
         let parts = spans.parts_of(message.parts);
         let sizes = sizes(body, parts);
@@ -65,12 +68,15 @@ pub(super) fn outline(body: &str, spans: &Spans) -> Outline {
             Role::User if sizes.text > 0 => (current_user, current_user_bytes) = (Some(index), sizes.text),
             Role::User | Role::Tool | Role::Other => {}
         }
-        if index + 1 == spans.messages.len() {
-            tools.last_is_result = turn == Turn::Tool;
-            tools.last_is_user_after_result = turn == Turn::User && previous == Some(Turn::Tool);
+        if matches!(turn, Turn::User | Turn::Assistant | Turn::Tool)
+            && !(turn == Turn::User && spoken == Some(Turn::User))
+        {
+            before = spoken.replace(turn);
         }
         previous = Some(turn);
     }
+    tools.last_is_result = spoken == Some(Turn::Tool);
+    tools.last_is_user_after_result = spoken == Some(Turn::User) && before == Some(Turn::Tool);
     tools.unanswered = unanswered(body, spans);
     non_user.add(current_user_bytes);
     Outline {

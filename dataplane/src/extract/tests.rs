@@ -104,6 +104,22 @@ fn where_no_user_speaks_the_others_are_heard() {
 }
 
 #[test]
+fn instructions_behind_a_result_do_not_end_a_tool_loop() {
+    let result = r#"{"role":"tool","tool_call_id":"1","content":"x"}"#;
+    let flags = |rest: &str| {
+        let tools = chat(&format!("{result}{rest}")).facts().tools;
+        (tools.last_is_result, tools.last_is_user_after_result)
+    };
+    let system = r#",{"role":"system","content":"be brief"}"#;
+    let user = r#",{"role":"user","content":"go on"}"#;
+    assert_eq!(flags(""), (true, false));
+    assert_eq!(flags(system), (true, false));
+    assert_eq!(flags(user), (false, true));
+    assert_eq!(flags(&format!("{user}{system}{user}")), (false, true));
+    assert_eq!(flags(&format!(r#",{{"role":"assistant","content":"done"}}{user}"#)), (false, false));
+}
+
+#[test]
 fn an_anthropic_turn_with_results_is_one_tool_message() {
     let case = Case::new(
         Dialect::AnthropicMessages,
