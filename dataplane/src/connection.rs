@@ -72,6 +72,8 @@ pub(crate) struct Exchange {
     pub(crate) generation: Arc<Generation>,
     pub(crate) id: FlowId,
     pub(crate) start: Instant,
+    /// When the request had been read whole.
+    pub(crate) read: Instant,
     /// The body has been read, so that another request may follow.
     pub(crate) body_read: bool,
 }
@@ -199,7 +201,8 @@ impl Connection {
             flow.request.dialect = Some(dialect);
         }
         let body_read = self.head.framing() == BodyFraming::None;
-        let mut exchange = Exchange { flow, generation, id, start: Instant::now(), body_read };
+        let mut exchange =
+            Exchange { flow, generation, id, start: Instant::now(), read: Instant::now(), body_read };
 
         self.worker.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         let next = match self.answer(&mut exchange, route).await {
@@ -225,6 +228,7 @@ impl Connection {
         }
         let body = self.read_body(exchange).await?;
         self.unconsumed = Some(body);
+        exchange.read = Instant::now();
         match route {
             local::Route::Model(_) => turn::serve(self, exchange, body).await,
             _ => {
@@ -428,8 +432,14 @@ impl Connection {
         let at = now();
         let id = self.worker.ids.borrow_mut().next(at);
         let flow = FinishedFlow::begin(generation.clone(), id, at, self.worker.id);
-        let mut exchange =
-            Exchange { flow, generation: generation.clone(), id, start: Instant::now(), body_read: false };
+        let mut exchange = Exchange {
+            flow,
+            generation: generation.clone(),
+            id,
+            start: Instant::now(),
+            read: Instant::now(),
+            body_read: false,
+        };
         self.head.clear();
         self.fail(&mut exchange, failure).await;
         finish(&self.worker, exchange.flow, exchange.start);

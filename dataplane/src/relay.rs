@@ -95,7 +95,7 @@ pub(crate) async fn run(
     let status = answered.head.status();
     exchange.flow.ending.status = status;
     exchange.flow.timings.first_byte_us =
-        Some(Micros(answered.first_byte.duration_since(exchange.start).as_micros() as u64));
+        Some(Micros(answered.first_byte.duration_since(exchange.read).as_micros() as u64));
     let generation = exchange.generation.clone();
     let mut relay = Relay {
         observer: observer(&answered, generation.settings.limits.observed_bytes),
@@ -326,7 +326,7 @@ impl Relay {
         }
         if whole {
             meters.answered(&Turn {
-                ttft: answered.first_byte.duration_since(exchange.start).as_secs_f64(),
+                ttft: answered.first_byte.duration_since(exchange.read).as_secs_f64(),
                 total: Instant::now().duration_since(exchange.start).as_secs_f64(),
                 prompt: usage.prompt.get(),
                 completion: usage.completion.get(),
