@@ -5,10 +5,10 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test bench fuzz fmt lint build clean
+.PHONY: help demo test bench bench-saar fuzz fmt lint build clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Play a coding agent's session through Pintle and three stand-in models
 	@scripts/setup.sh build
@@ -24,6 +24,12 @@ bench: ## Measure Pintle beside nginx and print CPU time per request as a ratio
 	@scripts/setup.sh build bench
 	@cargo build --release -p pintle
 	@cargo bench -p pintle-benches --bench proxy
+
+bench-saar: ## Run the session-routing benchmark on all workloads; the drawing goes to TARGET/saar.svg
+	@scripts/setup.sh build
+	@cargo build --release -p pintle
+	@$(TARGET)/release/pintle bench saar --families --svg $(TARGET)/saar.svg
+	@echo "drew $(TARGET)/saar.svg"
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly toolchain and cargo-fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pintle_benches::saar::Policy;
 
 /// Inference edge appliance: routes agent sessions to models, and proves why.
 #[derive(Debug, Parser)]
@@ -24,6 +25,9 @@ pub(crate) enum Command {
     /// List, show and release remembered sessions of a stopped gateway.
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// Measure routing policies.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Play an OpenAI-compatible model server, for tests and demonstrations.
     StandInModel(pintle_standin::Options),
     /// Play a coding agent's session through a gateway and three stand-in models.
@@ -195,4 +199,40 @@ pub(crate) struct OneSession {
     /// Directory of the gateway's state.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Run the session-routing benchmark: the published one, or a policy on a workload file.
+    Saar(Saar),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Saar {
+    /// Draw cost against shortfall of the published workload as SVG; `-` for standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Run the other families of workloads too.
+    #[arg(long, conflicts_with = "workload")]
+    pub(crate) families: bool,
+    /// A workload as JSON lines, instead of the published one; `-` for standard input.
+    #[arg(long, value_name = "FILE", requires_all = ["policy", "decisions"])]
+    pub(crate) workload: Option<PathBuf>,
+    /// The policy that decides the workload; a wrong name lists all.
+    #[arg(long, value_name = "NAME", requires = "workload")]
+    pub(crate) policy: Option<Policy>,
+    /// Where one decision per turn is written; `-` for standard output.
+    #[arg(long, value_name = "FILE", requires = "workload")]
+    pub(crate) decisions: Option<PathBuf>,
+    /// What it is worth, in dollars, not to serve one turn below its tier; derived from the models' prices
+    /// without.
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true)]
+    pub(crate) shortfall_price: Option<f64>,
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("must be a number of dollars, not negative".to_owned()),
+    }
 }

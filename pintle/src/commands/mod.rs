@@ -1,5 +1,6 @@
 //! The subcommands that do their work and end.
 
+mod bench;
 mod check;
 mod convert;
 mod explain;
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Config(ConfigCommand::Explain { code }) => Ok(check::explain(code.as_deref())),
         Command::Explain(options) => explain::run(&options),
         Command::Sessions(command) => sessions::run(command),
+        Command::Bench(command) => bench::run(&command),
         Command::StandInModel(options) => {
             pintle_standin::run(options)?;
             Ok(ExitCode::SUCCESS)
