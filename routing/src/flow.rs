@@ -265,11 +265,16 @@ pub struct RuleRecord {
     /// Its value.
     #[serde(flatten)]
     pub truth: Truth,
-    /// Its confidence.
+    /// Its confidence; left out where it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub confidence: f64,
     /// Below it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<RuleRecord>,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 /// How the matched decision's candidates were scored.

@@ -46,6 +46,13 @@ impl UnixMillis {
     }
 }
 
+impl Usd {
+    /// Nothing; such parts are left out of documents.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0.0
+    }
+}
+
 impl UsdPerMillion {
     /// The price of `tokens` tokens.
     pub fn of(self, tokens: Tokens) -> Usd {

@@ -273,6 +273,7 @@ impl SessionVerdict {
 
 /// What a candidate would cost from this turn on, in dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CandidateTrace {
     /// Base selector's score.
     pub base_score: f64,
@@ -284,20 +285,28 @@ pub struct CandidateTrace {
     /// Position among the candidates in tier order, cheapest first.
     pub tier: u16,
     /// This turn's prompt tokens at the full price.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub prompt: Usd,
     /// This turn's prompt tokens read from the prefix cache.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub cached: Usd,
     /// This turn's completion.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub completion: Usd,
     /// What a cold prefix adds on this turn against this model being warm; contained in `prompt` and `cached`.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub rebuild: Usd,
     /// Price of serving this turn below its tier.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub shortfall: Usd,
     /// Price of the change of model itself.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub switch: Usd,
     /// Expected cost of the turns to come if this candidate serves this one.
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub future: Usd,
     /// `prompt + cached + completion + shortfall + switch + future`
+    #[serde(skip_serializing_if = "Usd::is_zero")]
     pub total: Usd,
 }
 
