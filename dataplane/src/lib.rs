@@ -20,6 +20,8 @@ pub mod http;
 pub mod io;
 pub mod json;
 mod local;
+#[forbid(unsafe_code)]
+pub mod memory;
 pub mod meters;
 mod observe;
 mod relay;

@@ -6,6 +6,7 @@
 
 use crate::http::sse::Splitter;
 use crate::json::usage::Summary;
+use crate::memory::Heard;
 
 /// What has been seen.
 #[derive(Debug, Default)]
@@ -71,6 +72,18 @@ impl Seen {
     /// The backend reported an error inside a 2xx answer.
     pub(crate) fn failed(&self) -> bool {
         self.summary.error.is_some()
+    }
+
+    /// What session memory keeps of it.
+    pub(crate) fn heard(&self) -> Heard<'_> {
+        Heard {
+            id: self.id(),
+            tool_calls: self.tool_calls(),
+            tool_call_ids: self.tool_call_ids(),
+            prompt_tokens: self.prompt_tokens(),
+            cached_tokens: self.cached_tokens(),
+            completion_tokens: self.completion_tokens(),
+        }
     }
 
     /// How much is known.

@@ -3,23 +3,23 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use pintle_routing::facts::{Facts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource};
+use pintle_routing::facts::{Facts, SessionIdentity};
 use pintle_routing::flow::Fault;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::Target;
 use pintle_routing::outcome::{Refusal, Route, Verdict};
 use pintle_routing::policy::Inputs;
-use pintle_routing::units::{Micros, Tokens, UnixMillis};
+use pintle_routing::units::{Micros, Tokens};
 use pintle_sessions::{Record, Store};
 use smallvec::SmallVec;
 
 use crate::attempt::{self, Answered, Call, Failed};
-use crate::commit;
 use crate::connection::{Body, Connection, Exchange, Next};
 use crate::extract;
 use crate::failure::Failure;
 use crate::flow::Decided;
-use crate::json::{self, PartKind, Spans};
+use crate::json;
+use crate::memory;
 use crate::relay;
 use crate::shared::now;
 
@@ -109,29 +109,8 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
     }
 
     let now = now();
-    // A response id that is on record leads to the session and the model that it belongs to.
-    let response = match &facts.provider_state {
-        Some(ProviderState::PreviousResponse(id)) => {
-            let key = store.response_key(extract::tenant(view), id.as_bytes());
-            store.pinned(key, now.get())
-        }
-        _ => None,
-    };
-    let provider_owner = response.and_then(|pin| store.name(pin.model)).filter(|name| !name.is_empty());
-    if let (Some(pin), Some(session)) = (response, &mut facts.session)
-        && session.source == SessionSource::PreviousResponseId
-    {
-        session.key = pin.session.into();
-    }
-    let before = facts.session.and_then(|session| store.get(session.key, now.get()));
-    let mut snapshot = before.as_ref().map(|record| snapshot(store, record, now));
-    if facts.tools.last_is_result
-        && let Some(session) = facts.session
-        && let Some(owner) = tool_call_owner(store, session, text, &spans, now)
-    {
-        let known = snapshot.unwrap_or_else(|| unknown_session(now));
-        snapshot = Some(SessionSnapshot { model: owner, open_tool_loop: true, ..known });
-    }
+    let memory::Recalled { before, snapshot, provider_owner } =
+        memory::recall(store, &mut facts, extract::tenant(view), text, &spans, now);
     let live = worker.live.borrow();
     let inputs = Inputs { facts: &facts, session: snapshot.as_ref(), provider_owner, now, live: &live };
     let outcome = generation.policy.decide_with(&inputs);
@@ -166,66 +145,6 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
         outcome,
     });
     Ok(conclusion)
-}
-
-/// A record as routing reads it.
-pub(crate) fn snapshot<'a>(store: &'a Store, record: &Record, now: UnixMillis) -> SessionSnapshot<'a> {
-    SessionSnapshot {
-        model: store.name(record.model).unwrap_or_default(),
-        decision: store.name(record.decision).unwrap_or_default(),
-        turns: record.turns,
-        switches: record.switches,
-        turns_on_model: record.turns_on_model,
-        last_seen: UnixMillis(record.last_seen_ms),
-        open_tool_loop: record.is_in_tool_loop(now.get()),
-        provider_state: record.has_provider_state(now.get()),
-        last_prompt_tokens: Tokens(record.last_prompt_tokens.into()),
-        last_cached_tokens: record.last_cached().map(|tokens| Tokens(tokens.into())),
-        last_completion_tokens: Tokens(record.last_completion_tokens.into()),
-        prompt_tokens: Tokens(record.prompt_tokens),
-        cached_tokens: Tokens(record.cached_tokens),
-        completion_tokens: Tokens(record.completion_tokens),
-        demand: record.demand,
-    }
-}
-
-/// The target that made the call which the request's last tool result answers.
-///
-/// The session's record cannot always tell: a side request of the same session may have been served by
-/// another model between the call and its result.
-fn tool_call_owner<'a>(
-    store: &'a Store,
-    session: SessionIdentity,
-    body: &str,
-    spans: &Spans,
-    now: UnixMillis,
-) -> Option<&'a str> {
-    let last = spans.messages.last()?;
-    let result = spans.parts_of(last.parts).iter().rev().find(|part| part.kind == PartKind::ToolResult)?;
-    let call = result.string?.decode(body);
-    let pin = store.pinned(commit::tool_call_key(store, session, call.as_bytes()), now.get())?;
-    store.name(pin.model).filter(|name| !name.is_empty())
-}
-
-/// A session of which nothing is left but a pinned tool call.
-fn unknown_session(now: UnixMillis) -> SessionSnapshot<'static> {
-    SessionSnapshot {
-        model: "",
-        decision: "",
-        turns: 1,
-        switches: 0,
-        turns_on_model: 1,
-        last_seen: now,
-        open_tool_loop: true,
-        provider_state: false,
-        last_prompt_tokens: Tokens(0),
-        last_cached_tokens: None,
-        last_completion_tokens: Tokens(0),
-        prompt_tokens: Tokens(0),
-        cached_tokens: Tokens(0),
-        completion_tokens: Tokens(0),
-        demand: -1.0,
-    }
 }
 
 /// Finds a backend that begins to answer.
