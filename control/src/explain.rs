@@ -45,13 +45,25 @@ impl Style {
 pub fn explain(document: &FlowDocument, style: Style) -> String {
     let mut page = Page::new(style);
     answer::write(&mut page, document);
-    sections::request::write(&mut page, document);
-    sections::evidence::write(&mut page, document);
-    sections::decisions::write(&mut page, document);
-    sections::selection::write(&mut page, document);
-    sections::session::write(&mut page, document);
+    write_decision(&mut page, document);
     sections::upstream::write(&mut page, document);
     page.finish()
+}
+
+/// A decision that was taken but not carried out, as text: [`explain`] without what only a served request has.
+pub fn explain_plan(document: &FlowDocument, style: Style) -> String {
+    let mut page = Page::new(style);
+    answer::write_plan(&mut page, document);
+    write_decision(&mut page, document);
+    page.finish()
+}
+
+fn write_decision(page: &mut Page, document: &FlowDocument) {
+    sections::request::write(page, document);
+    sections::evidence::write(page, document);
+    sections::decisions::write(page, document);
+    sections::selection::write(page, document);
+    sections::session::write(page, document);
 }
 
 /// The document as indented JSON, with every field.

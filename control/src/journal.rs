@@ -30,7 +30,7 @@ mod writer;
 
 pub(crate) use appender::Appender;
 pub use file::Backend;
-pub use reader::{Filter, FlowSummary, MAX_LISTED, ReadError, find, find_line, list, tail};
+pub use reader::{Filter, FlowSummary, MAX_LISTED, ReadError, find, find_line, for_each_line, list, tail};
 pub(crate) use writer::{Order, Writer};
 
 /// Largest document that is kept, in bytes of JSON.

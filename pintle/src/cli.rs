@@ -1,9 +1,12 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pintle_benches::saar::Policy;
+use pintle_routing::flow_id::FlowId;
 
 /// Inference edge appliance: routes agent sessions to models, and proves why.
 #[derive(Debug, Parser)]
@@ -25,6 +28,11 @@ pub(crate) enum Command {
     /// List, show and release remembered sessions of a stopped gateway.
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// Decide a request without sending it.
+    Route(Route),
+    /// Take recorded decisions again.
+    #[command(subcommand)]
+    Replay(ReplayCommand),
     /// Measure routing policies.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -199,6 +207,71 @@ pub(crate) struct OneSession {
     /// Directory of the gateway's state.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Route {
+    /// Configuration, canonical v0.3.
+    #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
+    pub(crate) config: PathBuf,
+    /// The request: `{"headers": {..}, "body": {..}}` of a POST to /v1/chat/completions; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: PathBuf,
+    /// The session before this turn: `session.before` of a flow document. Without it, the turn is a session's
+    /// first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) session: Option<PathBuf>,
+    /// When the request comes: a time such as 2026-01-31T12:00:00Z, or a flow id for the time of that flow.
+    /// Now, without it.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Since>,
+    /// The document as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplayCommand {
+    /// Check that every recorded decision is taken again, or say what another policy would have decided.
+    /// Exits 1 if a decision differs under its own policy, or if a locked turn would change its model.
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Directory of the gateway's state, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Leave out flows before this one, or before this time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "ID-or-TIME")]
+    pub(crate) since: Option<Since>,
+    /// Configuration that decides.
+    #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
+    pub(crate) policy: PathBuf,
+    /// Flows that are listed one by one, at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+/// A flow id begins with its time in milliseconds; this many bits follow.
+const TIME_SHIFT: u32 = 80;
+
+/// A flow id, or a time as the smallest id that a flow of that time can have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since(pub(crate) FlowId);
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self(id));
+        }
+        let time = humantime::parse_rfc3339_weak(text)
+            .map_err(|_| "neither a flow id nor a time such as 2026-01-31T12:00:00Z".to_owned())?;
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
+        Ok(Self(FlowId::from_bits(since.as_millis() << TIME_SHIFT)))
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,16 @@ pub(super) fn write(page: &mut Page, document: &FlowDocument) {
     page.paragraph(&answer(document));
 }
 
+pub(super) fn write_plan(page: &mut Page, document: &FlowDocument) {
+    page.title(&format!("Dry run · {} · nothing was sent", time(document.at)));
+    let verdict = &document.verdict;
+    let text = match (verdict.kind.as_str(), &verdict.target) {
+        ("route", Some(target)) => format!("{} would be asked.{}", clean(target), sentence(&verdict.reason)),
+        _ => answer(document),
+    };
+    page.paragraph(&text);
+}
+
 fn answer(document: &FlowDocument) -> String {
     let verdict = &document.verdict;
     let reason = sentence(if verdict.reason.is_empty() { &document.session.reason } else { &verdict.reason });

@@ -4,7 +4,8 @@
 //! only lines that end are read, and a segment that is gone is passed over.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use memchr::memmem;
@@ -12,6 +13,7 @@ use pintle_routing::flow::FlowDocument;
 use pintle_routing::flow_id::FlowId;
 use serde::Serialize;
 
+use super::MAX_DOCUMENT_BYTES;
 use super::segments::{self, Segment};
 
 /// Most documents that one listing returns.
@@ -134,6 +136,56 @@ pub fn tail(dir: &Path, count: usize) -> Result<Vec<FlowDocument>, ReadError> {
 /// Summaries of the documents that match `filter`, the last written first.
 pub fn list(dir: &Path, filter: &Filter) -> Result<Vec<FlowSummary>, ReadError> {
     collect(dir, filter, |document| FlowSummary::of(&document))
+}
+
+/// Passes every document to `each` as the line of JSON that was written, without the newline, in the order of
+/// writing, until `each` breaks. With `since`, lines of smaller flow ids are left out.
+///
+/// One line is in memory at a time. A line longer than any document can be, or without an id, is damaged;
+/// its first [`MAX_DOCUMENT_BYTES`] are passed on, for the caller to count.
+pub fn for_each_line(
+    dir: &Path,
+    since: Option<FlowId>,
+    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let segments = segments::list(dir).map_err(|source| io_error(dir, source))?;
+    let mut line = Vec::new();
+    for segment in &segments {
+        let Some(mut reader) = lines(segment).map_err(|source| io_error(dir, source))? else { continue };
+        while next_line(&mut reader, &mut line).map_err(|source| io_error(dir, source))? {
+            let is_early = since.is_some_and(|since| id_of(&line).is_some_and(|id| id < since));
+            if !line.is_empty() && !is_early && each(&line).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A segment as far as it had been written by now, or `None` if it has been removed meanwhile.
+fn lines(segment: &Segment) -> io::Result<Option<impl BufRead>> {
+    let file = match File::open(&segment.path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let length = file.metadata()?.len();
+    Ok(Some(BufReader::new(file.take(length))))
+}
+
+/// Reads one line that ends; false if there is none.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let most = MAX_DOCUMENT_BYTES + 1;
+    reader.by_ref().take(most as u64).read_until(b'\n', line)?;
+    if line.pop_if(|last| *last == b'\n').is_some() {
+        return Ok(true);
+    }
+    if line.len() < most {
+        return Ok(false);
+    }
+    line.truncate(MAX_DOCUMENT_BYTES);
+    reader.skip_until(b'\n')?;
+    Ok(true)
 }
 
 fn collect<T>(dir: &Path, filter: &Filter, keep: impl Fn(FlowDocument) -> T) -> Result<Vec<T>, ReadError> {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -339,6 +340,37 @@ fn listings_filter_and_go_on_where_they_stopped() {
         assert_eq!(page(&model("frontier \"x\"")).len(), 12, "names that JSON escapes match");
         assert!(page(&model("frontier")).is_empty(), "names match as a whole");
     });
+}
+
+#[test]
+fn all_lines_are_read_in_order_and_damaged_ones_do_not_hide_the_next() {
+    let dir = TempDir::new().expect("temporary directory");
+    let ids = ids(5);
+    let line = |at: usize| serde_json::to_string(&*document(ids[at])).expect("JSON") + "\n";
+    let overlong = "x".repeat(MAX_DOCUMENT_BYTES + 5) + "\n";
+    let unfinished = &line(4)[..40];
+    let write = |number, content: String| {
+        let segment = Segment::new(dir.path(), number, UnixMillis(NOON));
+        fs::write(&segment.path, content).expect("written");
+    };
+    write(1, line(0) + &overlong + &line(1));
+    write(2, line(2) + "\n" + &line(3) + unfinished);
+    let read = |since, most: usize| {
+        let mut found: Vec<Result<String, usize>> = Vec::new();
+        let each = |line: &[u8]| {
+            let id = serde_json::from_slice::<FlowDocument>(line).map(|document| document.id);
+            found.push(id.map_err(|_| line.len()));
+            if found.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        for_each_line(dir.path(), since, each).expect("readable");
+        found
+    };
+    let id = |at: usize| Ok(ids[at].to_string());
+    let damaged = Err(MAX_DOCUMENT_BYTES);
+    assert_eq!(read(None, usize::MAX), [id(0), damaged.clone(), id(1), id(2), id(3)]);
+    assert_eq!(read(Some(ids[2]), usize::MAX), [damaged.clone(), id(2), id(3)]);
+    assert_eq!(read(None, 3), [id(0), damaged, id(1)]);
+    assert!(for_each_line(&dir.path().join("none"), None, |_| ControlFlow::Continue(())).is_ok());
 }
 
 #[test]

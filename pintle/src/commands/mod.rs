@@ -4,12 +4,14 @@ mod bench;
 mod check;
 mod convert;
 mod explain;
+mod replay;
+mod route;
 mod sessions;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigCommand, ReplayCommand};
 use crate::serve;
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
@@ -26,6 +28,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Config(ConfigCommand::Explain { code }) => Ok(check::explain(code.as_deref())),
         Command::Explain(options) => explain::run(&options),
         Command::Sessions(command) => sessions::run(command),
+        Command::Route(options) => route::run(&options),
+        Command::Replay(ReplayCommand::Verify(options)) => replay::verify(&options),
         Command::Bench(command) => bench::run(&command),
         Command::StandInModel(options) => {
             pintle_standin::run(options)?;

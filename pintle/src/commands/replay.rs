@@ -1,0 +1,450 @@
+//! `pintle replay verify`: recorded decisions, taken again.
+//!
+//! Under the policy that recorded a flow, everything that was concluded must come out again. Under another, the
+//! difference between what was recorded and what comes out is what changing the policy would have done.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+use pintle_control::journal;
+use pintle_routing::flow::recorded::{Recorded, RecordedSession};
+use pintle_routing::flow::{FlowDocument, Usage, VerdictRecord};
+use pintle_routing::live::LiveSignals;
+use pintle_routing::outcome::{Hold, SessionAction, SessionPhase};
+use pintle_routing::policy::{Inputs, Policy, Record};
+use pintle_routing::session::Pricing;
+use pintle_routing::units::Tokens;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::route::load_policy;
+use crate::cli::Verify;
+use crate::wire;
+
+/// Characters of a value that a difference shows.
+const SHOWN_CHARS: usize = 120;
+
+pub(super) fn verify(options: &Verify) -> Result<ExitCode, Box<dyn Error>> {
+    let (config, policy) = load_policy(&options.policy)?;
+    let dir = wire::state_dir(&config, options.state_dir.clone()).join("flows");
+    if !dir.is_dir() {
+        return Err(format!(
+            "there is no flow journal in {}; --state-dir names another place",
+            dir.display()
+        )
+        .into());
+    }
+    let mut tally = Tally::new(&policy, options.limit);
+    journal::for_each_line(&dir, options.since.map(|since| since.0), |line| {
+        tally.line(line);
+        ControlFlow::Continue(())
+    })?;
+    let report = Report { tally: &tally, dir: &dir, policy_file: &options.policy };
+    io::stdout().write_all(report.to_string().as_bytes())?;
+    Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Takes a recorded decision again and describes it as the gateway did.
+fn again(policy: &Policy, recorded: &Recorded) -> FlowDocument {
+    let outcome = policy.replay(recorded);
+    let facts = recorded.facts.facts();
+    let snapshot = recorded.session.as_ref().map(RecordedSession::snapshot);
+    let of = |name: &str| recorded.live.iter().find(|(known, _)| known == name).map(|(_, live)| *live);
+    let live = LiveSignals {
+        models: policy.models().iter().map(|model| of(&model.name).unwrap_or_default()).collect(),
+        bytes_per_token: recorded.bytes_per_token,
+    };
+    let inputs = Inputs {
+        facts: &facts,
+        session: snapshot.as_ref(),
+        provider_owner: recorded.provider_owner.as_deref(),
+        now: recorded.now,
+        live: &live,
+    };
+    let mut document = FlowDocument::default();
+    policy.describe(&inputs, &outcome, Record::Nothing, &mut document);
+    document
+}
+
+/// Leaves only what a decision concludes, so that two documents can be compared whole.
+fn conclusion(document: FlowDocument) -> FlowDocument {
+    FlowDocument {
+        facts: document.facts,
+        evidence: document.evidence,
+        projections: document.projections,
+        decisions: document.decisions,
+        selection: document.selection,
+        session: document.session,
+        verdict: document.verdict,
+        ..FlowDocument::default()
+    }
+}
+
+/// A flow that is listed by itself.
+struct Listed {
+    id: String,
+    what: String,
+}
+
+/// A list that keeps its first entries and counts the others.
+struct Capped {
+    kept: Vec<Listed>,
+    most: usize,
+    count: u64,
+}
+
+impl Capped {
+    fn new(most: usize) -> Self {
+        Self { kept: Vec::new(), most, count: 0 }
+    }
+
+    fn push(&mut self, id: &str, what: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.kept.len() < self.most {
+            self.kept.push(Listed { id: id.to_owned(), what: what() });
+        }
+    }
+}
+
+impl Display for Capped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Listed { id, what } in &self.kept {
+            writeln!(f, "    {id}  {what}")?;
+        }
+        match self.count - self.kept.len() as u64 {
+            0 => Ok(()),
+            more => writeln!(f, "    and {more} more; --limit lists them"),
+        }
+    }
+}
+
+/// Money of the flows that another policy recorded, in dollars.
+#[derive(Default)]
+struct Costs {
+    /// Flows whose usage can be priced both ways.
+    priced: u64,
+    /// Flows whose usage cannot.
+    unpriced: u64,
+    /// On the models that served, at this policy's prices.
+    before: f64,
+    /// On the models of this policy, with the same share of cached prompt.
+    after_warm: f64,
+    /// The same, with nothing cached wherever the model differs.
+    after_cold: f64,
+}
+
+struct Tally<'p> {
+    policy: &'p Policy,
+    digest: String,
+    identical: u64,
+    different: Capped,
+    /// Flows of other policies.
+    others: u64,
+    /// Of those, flows some of whose signals are on record neither as evidence nor as text.
+    incomplete: u64,
+    without_texts: u64,
+    changed_decision: u64,
+    changed_target: u64,
+    changed_kind: u64,
+    changes: Capped,
+    costs: Costs,
+    /// Turns of other policies whose model a lock held.
+    locked: u64,
+    locked_refused: u64,
+    locked_moved: Capped,
+    undecided: u64,
+    /// Flows that the journal says it lost.
+    lost: u64,
+    unreadable: u64,
+}
+
+/// A line in which the journal tells of flows that it could not keep.
+#[derive(Deserialize)]
+struct LossNotice {
+    #[serde(rename = "notice")]
+    _notice: String,
+    count: u64,
+}
+
+impl<'p> Tally<'p> {
+    fn new(policy: &'p Policy, limit: usize) -> Self {
+        Self {
+            policy,
+            digest: policy.digest_hex(),
+            identical: 0,
+            different: Capped::new(limit),
+            others: 0,
+            incomplete: 0,
+            without_texts: 0,
+            changed_decision: 0,
+            changed_target: 0,
+            changed_kind: 0,
+            changes: Capped::new(limit),
+            costs: Costs::default(),
+            locked: 0,
+            locked_refused: 0,
+            locked_moved: Capped::new(limit),
+            undecided: 0,
+            lost: 0,
+            unreadable: 0,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.different.count == 0 && self.locked_moved.count == 0 && self.unreadable == 0
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if let Ok(notice) = serde_json::from_slice::<LossNotice>(line) {
+            self.lost += notice.count;
+            return;
+        }
+        let Some(mut document) =
+            serde_json::from_slice::<FlowDocument>(line).ok().filter(|document| !document.id.is_empty())
+        else {
+            self.unreadable += 1;
+            return;
+        };
+        match document.inputs.take() {
+            None => self.undecided += 1,
+            Some(recorded) if document.policy_digest == self.digest => self.same_policy(&recorded, document),
+            Some(recorded) => self.other_policy(&recorded, &document),
+        }
+    }
+
+    fn same_policy(&mut self, recorded: &Recorded, document: FlowDocument) {
+        let id = document.id.clone();
+        let (before, after) = (conclusion(document), conclusion(again(self.policy, recorded)));
+        if before == after {
+            self.identical += 1;
+            return;
+        }
+        // JSON has one null for several values; only what it tells apart is a difference.
+        let values = serde_json::to_value(&before).and_then(|b| Ok((b, serde_json::to_value(&after)?)));
+        match values.map(|(before, after)| first_difference(&before, &after)) {
+            Ok(None) => self.identical += 1,
+            Ok(Some(difference)) => self.different.push(&id, || difference),
+            Err(error) => self.different.push(&id, || error.to_string()),
+        }
+    }
+
+    fn other_policy(&mut self, recorded: &Recorded, document: &FlowDocument) {
+        self.others += 1;
+        if recorded.facts.private.is_none() {
+            self.without_texts += 1;
+            let is_known = |key: &String| recorded.evidence.iter().any(|(known, _)| known == key);
+            self.incomplete += u64::from(!self.policy.signals().iter().all(|def| is_known(&def.key)));
+        }
+        let (before, after) = (&document.verdict, again(self.policy, recorded).verdict);
+        let decision = before.decision != after.decision;
+        let target = before.kind == after.kind && before.target != after.target;
+        let kind = before.kind != after.kind;
+        self.changed_decision += u64::from(decision);
+        self.changed_target += u64::from(target);
+        self.changed_kind += u64::from(kind);
+        if decision || target || kind {
+            self.changes.push(&document.id, || change(before, &after));
+        }
+        self.count_cost(document, &after);
+        if holds_model(document) {
+            self.locked += 1;
+            if after.kind == "refuse" {
+                self.locked_refused += 1;
+            } else if after.kind == "route" && before.target != after.target {
+                self.locked_moved.push(&document.id, || change(before, &after));
+            }
+        }
+    }
+
+    fn count_cost(&mut self, document: &FlowDocument, after: &VerdictRecord) {
+        let Some(usage) = &document.usage else { return };
+        let last = document.upstream.last().map(|attempt| &attempt.model);
+        let served = last.filter(|model| !model.is_empty()).or(document.verdict.target.as_ref());
+        let is_same = document.verdict.target == after.target;
+        let priced = |target: Option<&String>| {
+            let target = self.policy.target(target?)?;
+            self.policy.models()[target.model.index()].pricing
+        };
+        let prices = match (priced(served), after.kind.as_str()) {
+            (Some(before), "route") if is_same => Some((before, Some(before))),
+            (Some(before), "route") => priced(after.target.as_ref()).map(|after| (before, Some(after))),
+            (Some(before), _) => Some((before, None)),
+            (None, _) => None,
+        };
+        let costs = &mut self.costs;
+        let Some((before, after)) = prices else {
+            costs.unpriced += 1;
+            return;
+        };
+        let cached = usage.cached.unwrap_or_default();
+        costs.priced += 1;
+        costs.before += dollars(&before, usage, cached);
+        if let Some(after) = after {
+            costs.after_warm += dollars(&after, usage, cached);
+            costs.after_cold += dollars(&after, usage, if is_same { cached } else { Tokens(0) });
+        }
+    }
+}
+
+fn dollars(pricing: &Pricing, usage: &Usage, cached: Tokens) -> f64 {
+    let cached = cached.get().min(usage.prompt.get());
+    pricing.prompt.of(Tokens(usage.prompt.get() - cached)).get()
+        + pricing.cached.of(Tokens(cached)).get()
+        + pricing.completion.of(usage.completion).get()
+}
+
+/// Whether a lock held the model of a turn when it was recorded.
+fn holds_model(document: &FlowDocument) -> bool {
+    let session = &document.session;
+    matches!(session.phase, Some(SessionPhase::ToolLoop | SessionPhase::ProviderState))
+        && matches!(
+            session.action,
+            Some(SessionAction::Held(Hold::ToolLoop | Hold::ProviderState) | SessionAction::Stayed)
+        )
+}
+
+fn change(before: &VerdictRecord, after: &VerdictRecord) -> String {
+    let show = |verdict: &VerdictRecord| {
+        let conclusion = match (verdict.kind.as_str(), &verdict.target, verdict.status) {
+            ("route", Some(target), _) => target.clone(),
+            ("refuse", _, Some(status)) => format!("refuse {status}"),
+            (kind, _, _) => kind.to_owned(),
+        };
+        format!("{conclusion} ({})", verdict.decision.as_deref().unwrap_or("no decision"))
+    };
+    format!("{} -> {}", show(before), show(after))
+}
+
+/// The first place at which two documents differ, and what stands there.
+fn first_difference(before: &Value, after: &Value) -> Option<String> {
+    let mut path = String::new();
+    let (before, after) = descend(before, after, &mut path)?;
+    let show = |value: Option<&Value>| match value {
+        None => "nothing".to_owned(),
+        Some(value) => {
+            let text = value.to_string();
+            match text.char_indices().nth(SHOWN_CHARS) {
+                Some((end, _)) => format!("{}...", &text[..end]),
+                None => text,
+            }
+        }
+    };
+    Some(format!("{}: recorded {}, now {}", path.trim_start_matches('.'), show(before), show(after)))
+}
+
+type Pair<'v> = (Option<&'v Value>, Option<&'v Value>);
+
+/// Appends the way to the first difference to `path`. The values nest as deep as a configuration's rules may.
+fn descend<'v>(before: &'v Value, after: &'v Value, path: &mut String) -> Option<Pair<'v>> {
+    match (before, after) {
+        _ if before == after => None,
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            step(keys.map(|key| (format!(".{key}"), a.get(key), b.get(key))), path)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            let most = a.len().max(b.len());
+            step((0..most).map(|at| (format!("[{at}]"), a.get(at), b.get(at))), path)
+        }
+        _ => Some((Some(before), Some(after))),
+    }
+}
+
+fn step<'v>(
+    mut members: impl Iterator<Item = (String, Option<&'v Value>, Option<&'v Value>)>,
+    path: &mut String,
+) -> Option<Pair<'v>> {
+    let (name, before, after) = members.find(|(_, before, after)| before != after)?;
+    path.push_str(&name);
+    match (before, after) {
+        (Some(before), Some(after)) => descend(before, after, path),
+        pair => Some(pair),
+    }
+}
+
+struct Report<'r, 'p> {
+    tally: &'r Tally<'p>,
+    dir: &'r Path,
+    policy_file: &'r Path,
+}
+
+impl Display for Report<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = self.tally;
+        let (file, dir) = (self.policy_file.display(), self.dir.display());
+        writeln!(f, "Policy {} of {file}, on the flows in {dir}\n", t.digest)?;
+        let own = t.identical + t.different.count;
+        writeln!(f, "Recorded under this policy: {own}")?;
+        writeln!(f, "  decided the same again: {}", t.identical)?;
+        writeln!(f, "  decided differently: {}", t.different.count)?;
+        write!(f, "{}", t.different)?;
+        if t.others > 0 {
+            self.what_if(f)?;
+        }
+        writeln!(f, "\nWithout a decision to take again: {}", t.undecided)?;
+        if t.lost > 0 {
+            writeln!(f, "Lost before they reached the journal: {}", t.lost)?;
+        }
+        if t.unreadable > 0 {
+            writeln!(f, "Not readable by this version: {}", t.unreadable)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report<'_, '_> {
+    fn what_if(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = self.tally;
+        writeln!(f, "\nRecorded under other policies: {}. This policy would have changed", t.others)?;
+        writeln!(f, "  the decision of {}", t.changed_decision)?;
+        writeln!(f, "  the model of {}", t.changed_target)?;
+        if t.changed_kind > 0 {
+            writeln!(f, "  whether a model, the configuration or an error answers {}", t.changed_kind)?;
+        }
+        write!(f, "{}", t.changes)?;
+        let c = &t.costs;
+        if c.priced > 0 {
+            let change = |after: f64| {
+                if c.before > 0.0 {
+                    format!(" ({:+.1} %)", 100.0 * (after / c.before - 1.0))
+                } else {
+                    String::new()
+                }
+            };
+            let (warm, cold) = (change(c.after_warm), change(c.after_cold));
+            writeln!(f, "  cost of {} turns, at this policy's prices", c.priced)?;
+            writeln!(f, "    on the models that served: ${:.6}", c.before)?;
+            writeln!(
+                f,
+                "    on the models of this policy: ${:.6}{warm} with prefix caches as warm",
+                c.after_warm
+            )?;
+            writeln!(f, "    or ${:.6}{cold} with cold ones wherever the model differs", c.after_cold)?;
+        }
+        if c.unpriced > 0 {
+            writeln!(f, "  turns on models without a price here: {}", c.unpriced)?;
+        }
+        writeln!(f, "  turns whose model a lock held: {}", t.locked)?;
+        if t.locked_refused > 0 {
+            writeln!(f, "    refused, because their model is missing: {}", t.locked_refused)?;
+        }
+        writeln!(f, "    on another model: {}", t.locked_moved.count)?;
+        write!(f, "{}", t.locked_moved)?;
+        if t.without_texts > 0 {
+            writeln!(
+                f,
+                "  The texts of {} are not on record: signals were taken as they had been read, even if this policy\n  \
+                 defines them otherwise.",
+                t.without_texts
+            )?;
+        }
+        if t.incomplete > 0 {
+            writeln!(f, "  {} lack signals that this policy reads; those count as unknown.", t.incomplete)?;
+        }
+        Ok(())
+    }
+}
