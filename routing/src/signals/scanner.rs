@@ -3,16 +3,31 @@
 //! All literals of all rules (keywords, keyword sets, sequence markers, event terms) share one automaton
 //! per case mode, so that the cost of a pass depends on the text and on how often literals occur in it,
 //! not on how many rules there are.
+//!
+//! # Why two searchers
+//!
+//! Overlapping matches need the automaton, which looks at every byte. Most of a text holds no literal at all,
+//! and a packed searcher skips that part many bytes at a time. So the packed searcher finds where some literal
+//! begins, and the literals that begin there are compared one by one. Where literals are so frequent that
+//! this costs more than it saves, the automaton takes over: a hostile text gains nothing.
 
 use std::collections::HashMap;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+use aho_corasick::packed::{self, Searcher};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, Span};
 use smallvec::{SmallVec, smallvec};
 
 use super::text::{Boundary, fold, fold_into_lower};
 
 /// Automata larger than this many pattern bytes are kept compact instead of fast.
 const DENSE_PATTERN_BYTES: usize = 64 * 1024;
+
+/// The automaton takes over when there are more beginnings than one in this many bytes.
+const FREQUENT: usize = 64;
+/// Beginnings that are followed before their frequency is looked at.
+const FREE_BEGINNINGS: usize = 8;
+/// Bytes that are lower-cased at a time, on the stack.
+const BLOCK: usize = 2048;
 
 /// One literal of a scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +110,15 @@ impl ScannerBuilder {
 #[derive(Debug)]
 struct Automaton {
     automaton: AhoCorasick,
+    ignore_ascii_case: bool,
+    /// Bytes of the longest literal.
+    longest: usize,
+    /// Finds where literals begin; `None` if there are too many of them for it.
+    beginnings: Option<Searcher>,
+    /// The literals' texts, sorted, as the automaton numbers them.
+    texts: Vec<Box<[u8]>>,
+    /// First of `texts` that begins with each byte, and one more.
+    by_first_byte: Box<[u16; 257]>,
     /// By pattern of the automaton: a range of `patterns`.
     ranges: Vec<(u32, u32)>,
     patterns: Vec<Pattern>,
@@ -118,34 +142,109 @@ impl Automaton {
             .ascii_case_insensitive(ignore_ascii_case)
             .kind(Some(kind))
             .build(texts.iter().map(|(text, _)| text.as_bytes()))?;
+        let mut packed = packed::Config::new().match_kind(packed::MatchKind::LeftmostFirst).builder();
+        let longest = texts.iter().map(|(text, _)| text.len()).max().unwrap_or(0);
+        // Sixteen bits number the texts, and a block holds any of them: others are left to the automaton.
+        let fitting = texts.len() < usize::from(u16::MAX) && longest <= BLOCK / 2;
+        let beginnings =
+            fitting.then(|| packed.extend(texts.iter().map(|(text, _)| text.as_bytes())).build()).flatten();
+        let mut by_first_byte = Box::new([0; 257]);
         let mut ranges = Vec::with_capacity(texts.len());
         let mut patterns = Vec::new();
-        for (_, same) in texts {
+        let mut plain = Vec::with_capacity(texts.len());
+        for (text, same) in texts {
             let from = patterns.len() as u32;
             patterns.extend(same);
             ranges.push((from, patterns.len() as u32));
+            plain.push(text.into_bytes().into_boxed_slice());
         }
-        Ok(Some(Self { automaton, ranges, patterns }))
+        for (byte, first) in by_first_byte.iter_mut().enumerate() {
+            *first = plain.partition_point(|text| usize::from(text[0]) < byte) as u16;
+        }
+        Ok(Some(Self {
+            automaton,
+            ignore_ascii_case,
+            beginnings,
+            longest,
+            texts: plain,
+            by_first_byte,
+            ranges,
+            patterns,
+        }))
     }
 
     fn scan(&self, text: &str, hits: &mut Hits) {
-        for found in self.automaton.find_overlapping_iter(text) {
-            let (from, to) = self.ranges[found.pattern().as_usize()];
-            for pattern in &self.patterns[from as usize..to as usize] {
-                let at = pattern.literal.0 as usize;
-                let overlaps_itself = hits.counts[at] > 0 && found.start() < hits.last_end[at];
-                if overlaps_itself || !pattern.boundary.holds(text, found.start(), found.end()) {
-                    continue;
+        let from = hits.places.len();
+        match &self.beginnings {
+            Some(beginnings) => self.skip_through(beginnings, text, hits),
+            None => self.walk_through(text, 0, hits),
+        }
+        hits.places[from..].sort_by_key(|place| place.end);
+    }
+
+    fn skip_through(&self, beginnings: &Searcher, text: &str, hits: &mut Hits) {
+        let bytes = text.as_bytes();
+        let mut followed = 0;
+        let mut from = 0;
+        let mut lower = [0; BLOCK];
+        loop {
+            let end = bytes.len().min(from + BLOCK);
+            let block = &mut lower[..end - from];
+            block.copy_from_slice(&bytes[from..end]);
+            if self.ignore_ascii_case {
+                block.make_ascii_lowercase();
+            }
+            // What begins so late that it may not end in this block is found in the next one.
+            let last = end == bytes.len();
+            let late = if last { end } else { end - (self.longest - 1) };
+            let mut at = 0;
+            while let Some(found) = beginnings.find_in(&*block, Span { start: at, end: block.len() }) {
+                let start = from + found.start();
+                if start >= late {
+                    break;
                 }
-                hits.counts[at] = hits.counts[at].saturating_add(1);
-                hits.last_end[at] = found.end();
-                if pattern.placed {
-                    hits.places.push(Place {
-                        literal: pattern.literal,
-                        start: found.start(),
-                        end: found.end(),
-                    });
+                followed += 1;
+                if followed > FREE_BEGINNINGS + start / FREQUENT {
+                    return self.walk_through(text, start, hits);
                 }
+                let rest = &block[found.start()..];
+                let first = usize::from(rest[0]);
+                for index in
+                    usize::from(self.by_first_byte[first])..usize::from(self.by_first_byte[first + 1])
+                {
+                    if rest.starts_with(&self.texts[index]) {
+                        self.hit(text, index, start, start + self.texts[index].len(), hits);
+                    }
+                }
+                at = found.start() + 1;
+            }
+            if last {
+                return;
+            }
+            from = late;
+        }
+    }
+
+    /// Finds every literal that begins at `from` or later.
+    fn walk_through(&self, text: &str, from: usize, hits: &mut Hits) {
+        let input = Input::new(text).span(from..text.len());
+        for found in self.automaton.find_overlapping_iter(input) {
+            self.hit(text, found.pattern().as_usize(), found.start(), found.end(), hits);
+        }
+    }
+
+    fn hit(&self, text: &str, index: usize, start: usize, end: usize, hits: &mut Hits) {
+        let (from, to) = self.ranges[index];
+        for pattern in &self.patterns[from as usize..to as usize] {
+            let at = pattern.literal.0 as usize;
+            let overlaps_itself = hits.counts[at] > 0 && start < hits.last_end[at];
+            if overlaps_itself || !pattern.boundary.holds(text, start, end) {
+                continue;
+            }
+            hits.counts[at] = hits.counts[at].saturating_add(1);
+            hits.last_end[at] = end;
+            if pattern.placed {
+                hits.places.push(Place { literal: pattern.literal, start, end });
             }
         }
     }
@@ -174,5 +273,41 @@ impl Scanner {
             folded.scan(&fold(text), &mut hits);
         }
         hits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scanner(literals: &[&str]) -> (Scanner, Vec<Literal>) {
+        let mut builder = ScannerBuilder::default();
+        let handles =
+            literals.iter().map(|text| builder.add(text, false, Boundary::None, true)).collect::<Vec<_>>();
+        (builder.build().unwrap(), handles)
+    }
+
+    proptest! {
+        /// Skipping finds exactly what walking finds, in dense texts and in sparse ones.
+        #[test]
+        fn both_searchers_agree(text in "[abc ]{0,40}(x{0,300}[abcA-C]{0,6}){0,30}") {
+            let (scanner, literals) = scanner(&["a", "ab", "abc", "bca", "cc", "c a"]);
+            let hits = scanner.scan(&text);
+            let lower = text.to_ascii_lowercase();
+            let folded = scanner.folded.as_ref().unwrap();
+            let mut walked = Hits {
+                counts: smallvec![0; literals.len()],
+                last_end: smallvec![0; literals.len()],
+                places: Vec::new(),
+            };
+            folded.walk_through(&lower, 0, &mut walked);
+            for literal in literals {
+                prop_assert_eq!(hits.count(literal), walked.count(literal));
+            }
+            let ends = |hits: &Hits| hits.places().iter().map(|place| place.end).collect::<Vec<_>>();
+            prop_assert_eq!(ends(&hits), ends(&walked));
+        }
     }
 }
