@@ -1,0 +1,263 @@
+//! Promise: a recorded decision can be taken again, another policy can be tried on it, and what a request would
+//! lead to can be asked without sending it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use pintle_standin::{Options, StandIn};
+use pintle_tests::{Agent, ConfigFile, Gateway, Model};
+use serde_json::{Value, json};
+
+fn pair() -> (StandIn, StandIn) {
+    let start = |name| StandIn::spawn(Options::for_model(name)).unwrap();
+    (start("small"), start("large"))
+}
+
+fn gateway(small: &StandIn, large: &StandIn) -> Gateway {
+    Gateway::start(&ConfigFile::tempting(vec![Model::on(&[small], 0.1, 0.4), Model::on(&[large], 3.0, 0.9)]))
+}
+
+/// A session with two tool loops, one of them on either model; returns the flow ids.
+fn play(gateway: &Gateway) -> Vec<String> {
+    let mut connection = gateway.connect();
+    let mut agent = Agent::new("s1");
+    let mut flows = vec![
+        agent.say(&mut connection, "hello").flow(),
+        agent.say(&mut connection, "use read_file").flow(),
+        agent.hand_in(&mut connection).flow(),
+        agent.say(&mut connection, "thanks").flow(),
+    ];
+    let mut other = Agent::new("s2");
+    flows.push(other.say(&mut connection, "prove it, use read_file").flow());
+    flows.push(other.hand_in(&mut connection).flow());
+    for id in &flows {
+        gateway.flow(id);
+    }
+    flows
+}
+
+fn verify(gateway: &Gateway, policy: &Path, extra: &[&str]) -> (Output, String) {
+    let (policy, state) = (policy.display().to_string(), gateway.state_dir().display().to_string());
+    let mut args = vec!["replay", "verify", "--policy", &policy, "--state-dir", &state];
+    args.extend(extra);
+    let output = pintle_tests::pintle(&args);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, text)
+}
+
+fn own_policy(gateway: &Gateway) -> PathBuf {
+    gateway.folder().join("config.yaml")
+}
+
+/// Writes the gateway's configuration, edited, beside the one that it serves by.
+#[track_caller]
+fn edited(gateway: &Gateway, from: &str, to: &str) -> PathBuf {
+    let text = std::fs::read_to_string(own_policy(gateway)).unwrap();
+    assert!(text.contains(from), "{from:?} is not in\n{text}");
+    let path = gateway.folder().join("edited.yaml");
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+    path
+}
+
+#[track_caller]
+fn contains(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.contains(line), "{line:?} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn every_recorded_decision_is_taken_again() {
+    let (small, large) = pair();
+    let mut gateway = gateway(&small, &large);
+    let flows = play(&gateway);
+    let refused = gateway.connect().chat_bytes("s1", b"{\"model\":");
+    gateway.flow(&refused.flow());
+    let policy = own_policy(&gateway);
+    for running in [true, false] {
+        if !running {
+            gateway.signal(rustix::process::Signal::TERM);
+            gateway.wait();
+        }
+        let (output, text) = verify(&gateway, &policy, &["--since", &flows[0]]);
+        contains(
+            &text,
+            &[
+                "Recorded under this policy: 6\n",
+                "decided the same again: 6\n",
+                "decided differently: 0\n",
+                "Without a decision to take again: 1\n",
+            ],
+        );
+        assert!(output.status.success(), "{text}");
+    }
+    let (_, text) = verify(&gateway, &policy, &["--since", &flows[4]]);
+    contains(&text, &["Recorded under this policy: 2\n"]);
+    let (output, text) = verify(&gateway, &policy, &["--since", "2999-01-01T00:00:00Z"]);
+    contains(&text, &["Recorded under this policy: 0\n"]);
+    assert!(output.status.success(), "{text}");
+}
+
+#[test]
+fn a_decision_that_comes_out_differently_is_shown_with_its_place() {
+    let (small, large) = pair();
+    let mut gateway = gateway(&small, &large);
+    let flows = play(&gateway);
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.wait();
+    let journal = std::fs::read_dir(gateway.state_dir().join("flows")).unwrap();
+    let segments = journal.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some());
+    for segment in segments.filter(|path| path.extension().unwrap() == "jsonl") {
+        let text = std::fs::read_to_string(&segment).unwrap();
+        // As text: a JSON library may round the numbers that it rewrites.
+        let lines = text.lines().map(|line| {
+            let of = |id: &str| line.contains(&format!("\"id\":\"{id}\""));
+            let forged = if of(&flows[0]) {
+                line.replace(r#""target":"small","decision""#, r#""target":"large","decision""#)
+            } else if of(&flows[2]) {
+                line.replacen(r#""confidence":1.0,"chosen""#, r#""confidence":0.25,"chosen""#, 1)
+            } else {
+                return format!("{line}\n");
+            };
+            assert_ne!(forged, line);
+            format!("{forged}\n")
+        });
+        std::fs::write(&segment, lines.collect::<String>()).unwrap();
+    }
+    let policy = own_policy(&gateway);
+    let (output, text) = verify(&gateway, &policy, &[]);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    contains(
+        &text,
+        &[
+            "decided the same again: 4\n",
+            "decided differently: 2\n",
+            &format!("{}  verdict.target: recorded \"large\", now \"small\"\n", flows[0]),
+            &format!("{}  decisions[0].confidence: recorded 0.25, now ", flows[2]),
+        ],
+    );
+    let (_, text) = verify(&gateway, &policy, &["--limit", "1"]);
+    contains(&text, &["and 1 more"]);
+}
+
+#[test]
+fn another_policy_is_tried_on_what_was_recorded() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    let flows = play(&gateway);
+    let everyday = "modelRefs:\n        - model: small\n        - model: large\n";
+    let dearer = edited(&gateway, everyday, "modelRefs:\n        - model: large\n        - model: small\n");
+    let (output, text) = verify(&gateway, &dearer, &[]);
+    contains(
+        &text,
+        &[
+            "Recorded under this policy: 0\n",
+            "Recorded under other policies: 6.",
+            "the decision of 0\n",
+            &format!("{}  small (everyday) -> large (everyday)\n", flows[0]),
+            "turns whose model a lock held: 2\n",
+            "on another model: 0\n",
+            "cost of 6 turns",
+        ],
+    );
+    assert!(!text.contains(&format!("{}  small", flows[2])), "the open tool loop stays on its model\n{text}");
+    assert!(output.status.success(), "{text}");
+
+    let renamed = edited(&gateway, "- name: everyday\n", "- name: everything\n");
+    let (_, text) = verify(&gateway, &renamed, &[]);
+    contains(&text, &[&format!("{}  small (everyday) -> small (everything)\n", flows[0])]);
+    assert!(!text.contains("the decision of 0\n"), "{text}");
+}
+
+#[test]
+fn a_policy_that_breaks_locks_is_found_out() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    let flows = play(&gateway);
+    let compat =
+        edited(&gateway, "  pintle:\n    state_dir:", "  pintle:\n    profile: compat\n    state_dir:");
+    let (output, text) = verify(&gateway, &compat, &[]);
+    contains(&text, &["turns whose model a lock held: 2\n", "on another model: 1\n"]);
+    contains(&text, &[&format!("{}  small (results) -> large (results)\n", flows[2])]);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
+/// Asks what a request would lead to.
+fn route(gateway: &Gateway, body: &Value, before: &Value, at: &str, extra: &[&str]) -> Output {
+    let (request, session) = (gateway.folder().join("request.json"), gateway.folder().join("session.json"));
+    let headers = json!({ "x-session-id": "s1", "content-type": "application/json" });
+    std::fs::write(&request, json!({ "headers": headers, "body": body }).to_string()).unwrap();
+    std::fs::write(&session, before.to_string()).unwrap();
+    let [config, request, session] =
+        [own_policy(gateway), request, session].map(|path| path.display().to_string());
+    let mut args =
+        vec!["route", "--config", &config, "--request", &request, "--session", &session, "--at", at];
+    args.extend(extra);
+    pintle_tests::pintle(&args)
+}
+
+#[test]
+fn a_request_is_decided_as_the_gateway_decides_it_and_nothing_is_sent() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    let mut connection = gateway.connect();
+    let mut agent = Agent::new("s1");
+    let mut turns = Vec::new();
+    for text in ["hello", "prove it, use read_file", ""] {
+        let mut asked = agent.clone();
+        let response = if text.is_empty() {
+            for id in &agent.open_calls {
+                asked.messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "fn main() {}" }));
+            }
+            agent.hand_in(&mut connection)
+        } else {
+            asked.messages.push(json!({ "role": "user", "content": text }));
+            agent.say(&mut connection, text)
+        };
+        turns.push((asked.body(), response.flow()));
+    }
+    let served = [small.stats().requests, large.stats().requests];
+    for (body, id) in &turns {
+        let flow = gateway.flow(id);
+        let output = route(&gateway, body, &flow["session"]["before"], id, &["--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(planned["policy_digest"], flow["policy_digest"]);
+        for part in ["evidence", "decisions", "verdict"] {
+            assert_eq!(planned[part], flow[part], "{part} of {id}");
+        }
+        for part in ["before", "phase", "action"] {
+            assert_eq!(planned["session"][part], flow["session"][part], "{part} of {id}");
+        }
+        assert_eq!(planned["selection"]["candidates"], flow["selection"]["candidates"], "{id}");
+        assert_eq!(planned["upstream"], json!([]));
+        assert_eq!(planned["usage"], Value::Null);
+        let target = flow["verdict"]["target"].as_str().unwrap();
+        let output = route(&gateway, body, &flow["session"]["before"], id, &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        contains(&text, &["Dry run", "nothing was sent", &format!("{target} would be asked.")]);
+    }
+    assert_eq!([small.stats().requests, large.stats().requests], served, "a dry run asks no model");
+}
+
+#[test]
+fn what_the_gateway_would_refuse_is_refused() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    let at = "2026-01-31T12:00:00Z";
+    let nobody = json!({ "model": "no-such", "messages": [{ "role": "user", "content": "hello" }] });
+    let no_model = json!({ "messages": [{ "role": "user", "content": "hello" }] });
+    for body in [nobody, no_model] {
+        let live = gateway.connect().chat("s1", &body);
+        let output = route(&gateway, &body, &Value::Null, at, &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let code = live.json()["error"]["code"].as_str().unwrap().to_owned();
+        contains(&text, &[&format!("Refused with {} ({code})", live.status)]);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+    }
+    let body = json!({ "model": "auto", "messages": [] });
+    let output = route(&gateway, &body, &json!({ "model": 1 }), at, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("session.json: invalid type"), "{error}");
+}
