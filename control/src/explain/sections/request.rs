@@ -16,6 +16,7 @@ pub(in super::super) fn write(page: &mut Page, document: &FlowDocument) {
     page.pair("request id", &clean(&request.request_id));
     page.pair("model asked", &clean(&request.model));
     let session = match &request.session_source {
+        Some(source) if request.session_key.is_empty() => format!("from {}", source_name(*source)),
         Some(source) => format!("{} (from {})", clean(&request.session_key), source_name(*source)),
         None => "none: nothing in the request tells sessions apart".to_owned(),
     };
