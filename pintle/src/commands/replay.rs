@@ -3,11 +3,12 @@
 //! Under the policy that recorded a flow, everything that was concluded must come out again. Under another, the
 //! difference between what was recorded and what comes out is what changing the policy would have done.
 
+mod difference;
+mod report;
+
 use std::error::Error;
-use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 
 use pintle_control::journal;
@@ -19,14 +20,12 @@ use pintle_routing::policy::{Inputs, Policy, Record};
 use pintle_routing::session::Pricing;
 use pintle_routing::units::Tokens;
 use serde::Deserialize;
-use serde_json::Value;
 
+use self::difference::first_difference;
+use self::report::Report;
 use super::route::load_policy;
 use crate::cli::Verify;
 use crate::wire;
-
-/// Characters of a value that a difference shows.
-const SHOWN_CHARS: usize = 120;
 
 pub(super) fn verify(options: &Verify) -> Result<ExitCode, Box<dyn Error>> {
     let (config, policy) = load_policy(&options.policy)?;
@@ -106,18 +105,6 @@ impl Capped {
         self.count += 1;
         if self.kept.len() < self.most {
             self.kept.push(Listed { id: id.to_owned(), what: what() });
-        }
-    }
-}
-
-impl Display for Capped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Listed { id, what } in &self.kept {
-            writeln!(f, "    {id}  {what}")?;
-        }
-        match self.count - self.kept.len() as u64 {
-            0 => Ok(()),
-            more => writeln!(f, "    and {more} more; --limit lists them"),
         }
     }
 }
@@ -317,134 +304,4 @@ fn change(before: &VerdictRecord, after: &VerdictRecord) -> String {
         format!("{conclusion} ({})", verdict.decision.as_deref().unwrap_or("no decision"))
     };
     format!("{} -> {}", show(before), show(after))
-}
-
-/// The first place at which two documents differ, and what stands there.
-fn first_difference(before: &Value, after: &Value) -> Option<String> {
-    let mut path = String::new();
-    let (before, after) = descend(before, after, &mut path)?;
-    let show = |value: Option<&Value>| match value {
-        None => "nothing".to_owned(),
-        Some(value) => {
-            let text = value.to_string();
-            match text.char_indices().nth(SHOWN_CHARS) {
-                Some((end, _)) => format!("{}...", &text[..end]),
-                None => text,
-            }
-        }
-    };
-    Some(format!("{}: recorded {}, now {}", path.trim_start_matches('.'), show(before), show(after)))
-}
-
-type Pair<'v> = (Option<&'v Value>, Option<&'v Value>);
-
-/// Appends the way to the first difference to `path`. The values nest as deep as a configuration's rules may.
-fn descend<'v>(before: &'v Value, after: &'v Value, path: &mut String) -> Option<Pair<'v>> {
-    match (before, after) {
-        _ if before == after => None,
-        (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            step(keys.map(|key| (format!(".{key}"), a.get(key), b.get(key))), path)
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            let most = a.len().max(b.len());
-            step((0..most).map(|at| (format!("[{at}]"), a.get(at), b.get(at))), path)
-        }
-        _ => Some((Some(before), Some(after))),
-    }
-}
-
-fn step<'v>(
-    mut members: impl Iterator<Item = (String, Option<&'v Value>, Option<&'v Value>)>,
-    path: &mut String,
-) -> Option<Pair<'v>> {
-    let (name, before, after) = members.find(|(_, before, after)| before != after)?;
-    path.push_str(&name);
-    match (before, after) {
-        (Some(before), Some(after)) => descend(before, after, path),
-        pair => Some(pair),
-    }
-}
-
-struct Report<'r, 'p> {
-    tally: &'r Tally<'p>,
-    dir: &'r Path,
-    policy_file: &'r Path,
-}
-
-impl Display for Report<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = self.tally;
-        let (file, dir) = (self.policy_file.display(), self.dir.display());
-        writeln!(f, "Policy {} of {file}, on the flows in {dir}\n", t.digest)?;
-        let own = t.identical + t.different.count;
-        writeln!(f, "Recorded under this policy: {own}")?;
-        writeln!(f, "  decided the same again: {}", t.identical)?;
-        writeln!(f, "  decided differently: {}", t.different.count)?;
-        write!(f, "{}", t.different)?;
-        if t.others > 0 {
-            self.what_if(f)?;
-        }
-        writeln!(f, "\nWithout a decision to take again: {}", t.undecided)?;
-        if t.lost > 0 {
-            writeln!(f, "Lost before they reached the journal: {}", t.lost)?;
-        }
-        if t.unreadable > 0 {
-            writeln!(f, "Not readable by this version: {}", t.unreadable)?;
-        }
-        Ok(())
-    }
-}
-
-impl Report<'_, '_> {
-    fn what_if(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = self.tally;
-        writeln!(f, "\nRecorded under other policies: {}. This policy would have changed", t.others)?;
-        writeln!(f, "  the decision of {}", t.changed_decision)?;
-        writeln!(f, "  the model of {}", t.changed_target)?;
-        if t.changed_kind > 0 {
-            writeln!(f, "  whether a model, the configuration or an error answers {}", t.changed_kind)?;
-        }
-        write!(f, "{}", t.changes)?;
-        let c = &t.costs;
-        if c.priced > 0 {
-            let change = |after: f64| {
-                if c.before > 0.0 {
-                    format!(" ({:+.1} %)", 100.0 * (after / c.before - 1.0))
-                } else {
-                    String::new()
-                }
-            };
-            let (warm, cold) = (change(c.after_warm), change(c.after_cold));
-            writeln!(f, "  cost of {} turns, at this policy's prices", c.priced)?;
-            writeln!(f, "    on the models that served: ${:.6}", c.before)?;
-            writeln!(
-                f,
-                "    on the models of this policy: ${:.6}{warm} with prefix caches as warm",
-                c.after_warm
-            )?;
-            writeln!(f, "    or ${:.6}{cold} with cold ones wherever the model differs", c.after_cold)?;
-        }
-        if c.unpriced > 0 {
-            writeln!(f, "  turns on models without a price here: {}", c.unpriced)?;
-        }
-        writeln!(f, "  turns whose model a lock held: {}", t.locked)?;
-        if t.locked_refused > 0 {
-            writeln!(f, "    refused, because their model is missing: {}", t.locked_refused)?;
-        }
-        writeln!(f, "    on another model: {}", t.locked_moved.count)?;
-        write!(f, "{}", t.locked_moved)?;
-        if t.without_texts > 0 {
-            writeln!(
-                f,
-                "  The texts of {} are not on record: signals were taken as they had been read, even if this policy\n  \
-                 defines them otherwise.",
-                t.without_texts
-            )?;
-        }
-        if t.incomplete > 0 {
-            writeln!(f, "  {} lack signals that this policy reads; those count as unknown.", t.incomplete)?;
-        }
-        Ok(())
-    }
 }
