@@ -64,6 +64,7 @@ fn run() -> Outcome<()> {
     for (title, size) in SIZES {
         let script = dir.path().join("post.lua");
         fs::write(&script, lua(size))?;
+        let mut workers = Vec::new();
         let mut cpu = [Vec::new(), Vec::new()];
         let mut rate = [Vec::new(), Vec::new()];
         let mut ratios = Vec::new();
@@ -72,11 +73,16 @@ fn run() -> Outcome<()> {
             for (at, (name, port, process)) in peers.iter().enumerate() {
                 let before = cpu_ns(process.0.id())?;
                 let load = wrk(*port, &script)?;
-                let used = cpu_ns(process.0.id())? - before;
+                let after = cpu_ns(process.0.id())?;
+                let used = after.all - before.all;
                 if load.errors > 0 {
                     return Err(format!("{name}: {} requests failed", load.errors).into());
                 }
-                of_round[at] = used as f64 / 1e3 / load.requests as f64;
+                let per_request = |ns: u64| ns as f64 / 1e3 / load.requests as f64;
+                of_round[at] = per_request(used);
+                if round > 0 && *name == "pintle" {
+                    workers.push(per_request(after.workers - before.workers));
+                }
                 // The first round warms connections, caches and the branch predictor.
                 if round > 0 {
                     cpu[at].push(of_round[at]);
@@ -96,6 +102,7 @@ fn run() -> Outcome<()> {
             );
         }
         println!("  pintle / nginx, CPU per request: {}", spread(&mut ratios, 2));
+        println!("  pintle's worker alone, CPU us/request: {}", spread(&mut workers, 1));
     }
     println!("\npeak memory: nginx {} KiB, pintle {} KiB", peak_kib(nginx.0.id())?, peak_kib(pintle.0.id())?);
     Ok(())
@@ -236,15 +243,28 @@ fn wrk(port: u16, script: &Path) -> Outcome<Load> {
     Ok(Load { requests: requests.parse()?, errors: errors.parse()? })
 }
 
-/// CPU time of a process and its children, in nanoseconds.
-fn cpu_ns(pid: u32) -> Outcome<u64> {
-    let mut sum = 0;
+/// CPU time in nanoseconds.
+#[derive(Default)]
+struct Cpu {
+    /// Of a process and its children.
+    all: u64,
+    /// Of threads that move bytes; the others write flow documents and answer operators.
+    workers: u64,
+}
+
+fn cpu_ns(pid: u32) -> Outcome<Cpu> {
+    let mut sum = Cpu::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        sum += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        let task = task?.path();
+        let text = fs::read_to_string(task.join("schedstat"))?;
+        let ns = text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        sum.all += ns;
+        if fs::read_to_string(task.join("comm"))?.starts_with("pintle-worker") {
+            sum.workers += ns;
+        }
     }
     for child in children(pid)? {
-        sum += cpu_ns(child)?;
+        sum.all += cpu_ns(child)?.all;
     }
     Ok(sum)
 }
