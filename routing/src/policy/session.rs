@@ -157,7 +157,7 @@ pub(super) struct Proposal<'a> {
 impl Policy {
     /// Where the turn stands.
     pub(super) fn phase(inputs: &Inputs<'_>) -> SessionPhase {
-        lock::phase(inputs.session, &inputs.facts.tools, provider_state(inputs).as_ref())
+        lock::phase(&inputs.facts.tools, provider_state(inputs).as_ref())
     }
 
     /// The base selection after locks and session policy.

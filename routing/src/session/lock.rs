@@ -3,13 +3,13 @@
 //! A **tool loop** begins when an answer asks for tools and lasts until a model has answered to their
 //! results. A request continues it if
 //!
-//! - its last message is a tool result,
-//! - its last message is a user turn directly behind a tool result: no model has seen the result yet, or
-//! - the session's last answer asked for tools and the request carries results for all of its calls, whatever
-//!   message follows them.
+//! - its last message is a tool result, or
+//! - its last message is a user turn directly behind a tool result: no model has seen the result yet.
 //!
-//! It ends with a request that continues it in none of these ways. So an abandoned call does not hold a
-//! session forever: a user turn that follows unanswered calls, or a history without calls, is an ordinary turn.
+//! Instructions (`system`, `developer`) behind either change nothing. A loop ends with a request that continues
+//! it in neither way: an abandoned call does not hold a session forever. The request alone says this, not the
+//! session's record: another conversation of the same session may have a loop of its own open, and an answer
+//! may never have reached the client.
 //! Neither idle time nor a change of decision ends a loop.
 //!
 //! **Provider state** holds a turn exactly if the request refers to it (`previous_response_id`,
@@ -21,20 +21,13 @@ use super::{LockKind, ProviderStateRef, SessionPhase};
 use crate::facts::{SessionSnapshot, ToolFacts};
 
 /// Whether a request continues a tool loop.
-pub fn continues_tool_loop(snapshot: Option<&SessionSnapshot<'_>>, tools: &ToolFacts) -> bool {
-    let all_answered = tools.calls > 0 && tools.results > 0 && tools.unanswered == 0;
-    tools.last_is_result
-        || tools.last_is_user_after_result
-        || (snapshot.is_some_and(|s| s.open_tool_loop) && all_answered)
+pub const fn continues_tool_loop(tools: &ToolFacts) -> bool {
+    tools.last_is_result || tools.last_is_user_after_result
 }
 
 /// Phase of a turn, by the request and the session before it.
-pub fn phase(
-    snapshot: Option<&SessionSnapshot<'_>>,
-    tools: &ToolFacts,
-    provider_state: Option<&ProviderStateRef<'_>>,
-) -> SessionPhase {
-    if continues_tool_loop(snapshot, tools) {
+pub const fn phase(tools: &ToolFacts, provider_state: Option<&ProviderStateRef<'_>>) -> SessionPhase {
+    if continues_tool_loop(tools) {
         SessionPhase::ToolLoop
     } else if provider_state.is_some() {
         SessionPhase::ProviderState
@@ -53,7 +46,7 @@ pub fn held<'a>(
 ) -> Option<(LockKind, &'a str)> {
     let last = snapshot.map(|s| s.model).filter(|model| !model.is_empty());
     let owner = provider_state.and_then(|state| state.owner.or(last));
-    if continues_tool_loop(snapshot, tools) {
+    if continues_tool_loop(tools) {
         return match (owner, last) {
             (Some(owner), Some(last)) if owner != last => Some((LockKind::ProviderState, owner)),
             (owner, last) => owner.or(last).map(|model| (LockKind::ToolLoop, model)),

@@ -41,7 +41,7 @@ impl Situation {
                 !s.decision.is_empty() && !input.decision.is_empty() && s.decision != input.decision
             });
         Self {
-            phase: lock::phase(snapshot, &input.tools, input.provider_state.as_ref()),
+            phase: lock::phase(&input.tools, input.provider_state.as_ref()),
             reset: if idle { Some(ResetKind::Idle) } else { drift.then_some(ResetKind::Drift) },
             idle_ms,
             current: snapshot.and_then(|s| position(input.candidates, s.model)),

@@ -91,26 +91,25 @@ fn a_tool_loop_holds_through_idleness_drift_and_any_price() {
 
 #[test]
 fn a_loop_goes_on_until_a_model_has_seen_the_results() {
-    let open = SessionSnapshot { open_tool_loop: true, ..snapshot("small") };
     let user_after =
         ToolFacts { calls: 1, results: 1, last_is_user_after_result: true, ..ToolFacts::default() };
-    let answered_then_other = ToolFacts { calls: 2, results: 2, ..ToolFacts::default() };
     let partial =
         ToolFacts { calls: 2, results: 1, unanswered: 1, last_is_result: true, ..ToolFacts::default() };
-    for tools in [results(), user_after, answered_then_other, partial] {
-        assert!(lock::continues_tool_loop(Some(&open), &tools), "{tools:?}");
+    for tools in [results(), user_after, partial] {
+        assert!(lock::continues_tool_loop(&tools), "{tools:?}");
     }
-    // The same history without an open loop is an ordinary conversation that once used tools.
-    assert!(!lock::continues_tool_loop(Some(&snapshot("small")), &answered_then_other));
 }
 
 #[test]
-fn an_abandoned_call_does_not_hold_a_session() {
+fn neither_an_abandoned_call_nor_another_conversations_loop_holds_a_turn() {
     let open = SessionSnapshot { open_tool_loop: true, ..snapshot("small") };
     let abandoned = ToolFacts { calls: 3, results: 1, unanswered: 2, ..ToolFacts::default() };
+    let long_answered = ToolFacts { calls: 2, results: 2, ..ToolFacts::default() };
     let compacted = ToolFacts::default();
-    for tools in [abandoned, compacted] {
-        assert!(!lock::continues_tool_loop(Some(&open), &tools), "{tools:?}");
+    for tools in [abandoned, long_answered, compacted] {
+        assert_eq!(lock::held(Some(&open), &tools, None), None, "{tools:?}");
+        let state = ProviderStateRef { owner: None };
+        assert_eq!(lock::held(Some(&open), &tools, Some(&state)), Some((LockKind::ProviderState, "small")));
     }
 }
 
