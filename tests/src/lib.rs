@@ -14,6 +14,7 @@ pub mod config;
 pub mod gateway;
 pub mod http;
 pub mod ports;
+pub mod simulation;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -55,6 +56,11 @@ impl Drop for OnDrop<'_> {
 /// Reports that a test, or a part of it, could not run here; the test runner counts these lines.
 pub fn skip(test: &str, reason: &str) {
     eprintln!("SKIP {test}: {reason}");
+}
+
+/// A setting of the test run, from the environment.
+pub fn setting(name: &str) -> Option<String> {
+    gateway::environment(name)?.into_string().ok()
 }
 
 /// Whether this kernel lets this process use io_uring.
