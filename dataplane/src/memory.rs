@@ -178,6 +178,8 @@ pub struct Served<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Committed {
     sequence: u32,
+    /// A session that was forgotten and begun again counts from one again; the time tells them apart.
+    at_ms: u64,
     base: Record,
 }
 
@@ -190,7 +192,7 @@ impl Served<'_> {
             |stored| {
                 let base = stored.copied().unwrap_or_default();
                 let sequence = base.turn_sequence.wrapping_add(1);
-                committed = Some(Committed { sequence, base });
+                committed = Some(Committed { sequence, at_ms: now.get(), base });
                 Some(self.record(&base, heard, now.get(), sequence))
             },
             now.get(),
@@ -225,7 +227,12 @@ impl Served<'_> {
         store.commit(
             self.session.key,
             |stored| match stored {
-                Some(stored) if stored.turn_sequence != committed.sequence => None,
+                Some(stored)
+                    if (stored.turn_sequence, stored.last_seen_ms)
+                        != (committed.sequence, committed.at_ms) =>
+                {
+                    None
+                }
                 _ => Some(self.record(&committed.base, heard, now.get(), committed.sequence)),
             },
             now.get(),

@@ -1,12 +1,12 @@
 //! Promise: whatever happens around a session, a turn inside a tool loop or with provider state reaches its
 //! model, or is released or refused as configured; and memory holds the turns that were served, no others.
 //!
-//! `PINTLE_SIM_SEEDS` sets how many seeds are tried (default 200), `PINTLE_SIM_FIRST` the first of them.
+//! `PINTLE_SIM_SEEDS` sets how many seeds are tried (default 160), `PINTLE_SIM_FIRST` the first of them.
 
 use pintle_tests::simulation::{Run, Sabotage, Tally, run};
 
 const STEPS: usize = 300;
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 160;
 
 fn setting(name: &str, default: u64) -> u64 {
     pintle_tests::setting(name).map_or(default, |text| text.parse().expect("a number"))

@@ -18,7 +18,7 @@ use crate::outcome::{
 use crate::selection::{self, Candidate, Scores, Selector};
 use crate::session::{LockKind, MissingCause, SessionTrace};
 use crate::signals::{EvidenceTable, context_tokens};
-use crate::trace::{DecisionResult, DecisionTrace};
+use crate::trace::{DecisionResult, DecisionTrace, ScoreReason};
 
 /// The decision that is taken.
 #[derive(Debug, Clone, Copy)]
@@ -267,6 +267,8 @@ fn alternatives(
     };
     let mut order: SmallVec<[usize; INLINE_ALTERNATIVES]> = (0..scores.len())
         .filter(|at| scores[*at].target != target && scores[*at].reason.eligible())
+        // No candidate of the decision, and after a release not even up.
+        .filter(|at| scores[*at].reason != ScoreReason::HeldBySession)
         .filter(|at| session.and_then(|trace| trace.candidates.get(*at)).is_none_or(|c| c.usable))
         .collect();
     order.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
@@ -339,7 +341,7 @@ fn no_route() -> Refusal {
 }
 
 fn no_candidate(scores: &Scores) -> Refusal {
-    let bounded = scores.iter().any(|s| matches!(s.reason, crate::trace::ScoreReason::Slo(_)));
+    let bounded = scores.iter().any(|s| matches!(s.reason, ScoreReason::Slo(_)));
     let message = if bounded {
         "No model meets the configured service level bounds at the moment."
     } else {
