@@ -1,5 +1,6 @@
 //! A value tree as YAML that reads back as the same tree.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::node::{Entry, Kind, Node, Scalar};
@@ -16,9 +17,76 @@ pub(crate) fn yaml(value: &Value) -> String {
 /// Writes a tree as one block-style document. Plain scalars keep their text, so that a word such as `no`
 /// stays what it was.
 pub(crate) fn yaml_node(node: &Node) -> String {
-    let mut out = String::new();
-    block(&mut out, node, 0);
-    out
+    yaml_with(node, Remarks::default())
+}
+
+/// The same, with comments.
+pub(crate) fn yaml_with(node: &Node, remarks: Remarks) -> String {
+    let mut writer = Writer { out: String::new(), remarks };
+    writer.block(node, 0);
+    writer.out
+}
+
+/// A value as the document that it was read from shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Anchor {
+    /// Line, from 1.
+    pub(crate) line: u32,
+    /// Column, from 1; 0 for a value that was rebuilt.
+    pub(crate) column: u32,
+    /// A mapping and its first key, or a list and its first item, may start at one place.
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    Scalar,
+    Seq,
+    Map,
+}
+
+impl Anchor {
+    pub(crate) fn of(node: &Node) -> Self {
+        let form = match &node.kind {
+            Kind::Map(_) => Form::Map,
+            Kind::Seq(_) => Form::Seq,
+            Kind::Scalar { .. } => Form::Scalar,
+        };
+        Self { line: node.line, column: node.column, form }
+    }
+}
+
+/// Comments, each starting with `#`, by the value that they belong to. Each is written once.
+#[derive(Default)]
+pub(crate) struct Remarks(HashMap<Anchor, Around>);
+
+#[derive(Default)]
+struct Around {
+    above: Vec<String>,
+    behind: Option<String>,
+}
+
+impl Remarks {
+    /// Adds a line above a key or a list item.
+    pub(crate) fn above(&mut self, anchor: Anchor, text: String) {
+        self.0.entry(anchor).or_default().above.push(text);
+    }
+
+    /// Adds a comment on the line of a key or a list item; above it when the place is taken.
+    pub(crate) fn behind(&mut self, anchor: Anchor, text: String) {
+        let around = self.0.entry(anchor).or_default();
+        match around.behind {
+            None => around.behind = Some(text),
+            Some(_) => around.above.push(text),
+        }
+    }
+
+    fn take(&mut self, node: &Node) -> Around {
+        if self.0.is_empty() {
+            return Around::default();
+        }
+        self.0.remove(&Anchor::of(node)).unwrap_or_default()
+    }
 }
 
 /// A value as a tree without positions.
@@ -41,45 +109,107 @@ pub(crate) fn node(value: &Value) -> Node {
     Node { line: 0, column: 0, kind }
 }
 
-/// Writes a node that starts on the current line, at the given depth.
-fn block(out: &mut String, node: &Node, depth: usize) {
-    match &node.kind {
-        Kind::Map(entries) if !entries.is_empty() => {
-            for (index, Entry { key, value }) in entries.iter().enumerate() {
-                if index > 0 {
-                    indent(out, depth);
+struct Writer {
+    out: String,
+    remarks: Remarks,
+}
+
+impl Writer {
+    /// Writes a node that starts on the current line, at the given depth.
+    fn block(&mut self, node: &Node, depth: usize) {
+        match &node.kind {
+            Kind::Map(entries) if !entries.is_empty() => {
+                for (index, Entry { key, value }) in entries.iter().enumerate() {
+                    if index > 0 {
+                        indent(&mut self.out, depth);
+                    }
+                    let Around { above, behind } = self.remarks.take(value);
+                    self.above(above, depth);
+                    text(&mut self.out, key.text().unwrap_or_default());
+                    self.out.push(':');
+                    if is_line(value) {
+                        self.out.push(' ');
+                        self.line(value);
+                        self.end(behind);
+                    } else {
+                        self.end(behind);
+                        indent(&mut self.out, depth + 1);
+                        self.block(value, depth + 1);
+                    }
                 }
-                text(out, key.text().unwrap_or_default());
-                out.push(':');
-                if value.entries().is_empty() && value.items().is_empty() {
-                    out.push(' ');
-                } else {
-                    out.push('\n');
-                    indent(out, depth + 1);
+            }
+            Kind::Seq(items) if !items.is_empty() => {
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        indent(&mut self.out, depth);
+                    }
+                    let Around { above, behind } = self.remarks.take(item);
+                    self.above(above, depth);
+                    if is_line(item) {
+                        self.out.push_str("- ");
+                        self.line(item);
+                        self.end(behind);
+                    } else {
+                        self.above(behind, depth);
+                        // Nothing may stand between the dash and the first member.
+                        let mut first = item;
+                        while let Some(inner) =
+                            first.entries().first().map(|entry| &entry.value).or(first.items().first())
+                        {
+                            let Around { above, behind } = self.remarks.take(inner);
+                            self.above(above, depth);
+                            if let Some(behind) = behind {
+                                self.remarks.behind(Anchor::of(inner), behind);
+                            }
+                            if !first.entries().is_empty() {
+                                break;
+                            }
+                            first = inner;
+                        }
+                        self.out.push_str("- ");
+                        self.block(item, depth + 1);
+                    }
                 }
-                block(out, value, depth + 1);
             }
-        }
-        Kind::Seq(items) if !items.is_empty() => {
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    indent(out, depth);
-                }
-                out.push_str("- ");
-                block(out, item, depth + 1);
+            _ => {
+                self.line(node);
+                self.out.push('\n');
             }
-        }
-        Kind::Map(_) => out.push_str("{}\n"),
-        Kind::Seq(_) => out.push_str("[]\n"),
-        Kind::Scalar { text: written, .. } => {
-            match node.scalar() {
-                Some(Scalar::Str(written)) => text(out, written),
-                Some(Scalar::Null) | None => out.push_str("null"),
-                Some(_) => out.push_str(written),
-            }
-            out.push('\n');
         }
     }
+
+    /// Writes what fits on one line: a scalar, or nothing at all.
+    fn line(&mut self, node: &Node) {
+        match &node.kind {
+            Kind::Map(_) => self.out.push_str("{}"),
+            Kind::Seq(_) => self.out.push_str("[]"),
+            Kind::Scalar { text: written, .. } => match node.scalar() {
+                Some(Scalar::Str(written)) => text(&mut self.out, written),
+                Some(Scalar::Null) | None => self.out.push_str("null"),
+                Some(_) => self.out.push_str(written),
+            },
+        }
+    }
+
+    fn above(&mut self, comments: impl IntoIterator<Item = String>, depth: usize) {
+        for comment in comments {
+            self.out.push_str(&comment);
+            self.out.push('\n');
+            indent(&mut self.out, depth);
+        }
+    }
+
+    fn end(&mut self, behind: Option<String>) {
+        if let Some(comment) = behind {
+            self.out.push(' ');
+            self.out.push_str(&comment);
+        }
+        self.out.push('\n');
+    }
+}
+
+fn is_line(node: &Node) -> bool {
+    node.entries().is_empty() && node.items().is_empty()
 }
 
 fn indent(out: &mut String, depth: usize) {

@@ -81,7 +81,7 @@ pub fn import(source: &Source, bytes: &[u8], source_name: &str) -> Migration {
     listener.set("address", Node::text_node("127.0.0.1"));
     listener.set("port", number("8899"));
     migrator.put(Node::list(vec![listener]), "listeners", "listeners");
-    inventory.migrator.finish("", source_name)
+    inventory.migrator.finish(source_name)
 }
 
 /// A configuration in the making.

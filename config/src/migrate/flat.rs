@@ -55,6 +55,7 @@ pub(super) fn run(migrator: &mut Migrator, mut root: Node) {
                 &format!("`{written}` became `v0.3`"),
             );
         }
+        migrator.put(version, "version", "version");
     }
     if let Some(listeners) = root.take("listeners") {
         migrator.put(listeners, "listeners", "listeners");
@@ -107,7 +108,12 @@ fn providers(migrator: &mut Migrator, mut providers: Node) {
     if let Some(external) = providers.take("external_models") {
         migrator.put(external, "providers.external_models", "global.model_catalog.external");
     }
-    let models = providers.take("models").map(Node::take_items).unwrap_or_default();
+    let models = providers.take("models").unwrap_or_else(Node::map);
+    if !models.items().is_empty() {
+        let list = Node { line: models.line, column: models.column, ..Node::list(Vec::new()) };
+        migrator.out.at("providers").set("models", list);
+    }
+    let models = models.take_items();
     for (index, model) in models.into_iter().enumerate() {
         provider_model(migrator, model, &format!("providers.models[{index}]"));
     }
@@ -391,7 +397,7 @@ fn backend(migrator: &mut Migrator, mut endpoint: Node, profiles: &Node, again: 
                 "address and port are one text",
             );
         }
-        backend.set("endpoint", Node::text_node(&text));
+        backend.set("endpoint", Node { line: address.line, ..Node::text_node(&text) });
     }
     for key in BACKEND_FIELDS {
         if let Some(value) = endpoint.take(key).filter(|value| !value.is_blank()) {
@@ -463,7 +469,7 @@ pub(crate) fn card_fields(migrator: &mut Migrator, name: &str, model: &mut Node,
 pub(crate) fn add_named(migrator: &mut Migrator, section: &str, list: &str, mut entry: Node) {
     let name = entry.str("name").to_owned();
     let target = migrator.out.at(section);
-    if target.get(list).is_none_or(|list| list.items().is_empty()) {
+    if !target.get(list).is_some_and(|list| matches!(list.kind, crate::node::Kind::Seq(_))) {
         target.set(list, Node::list(Vec::new()));
     }
     let list_node = target.get_mut(list).expect("just made");

@@ -52,7 +52,9 @@ fn config_map(migrator: &mut Migrator, mut document: Node) {
             .filter(|node| matches!(node.kind, Kind::Map(_)));
         match parsed {
             Some(mut config) => {
-                shift(&mut config, value.line);
+                let by = value.line.saturating_sub(1);
+                migrator.comments.read_embedded(value.text().unwrap_or_default(), &config, by);
+                shift(&mut config, by);
                 flat::run(migrator, config);
             }
             None => migrator.line(
@@ -66,7 +68,7 @@ fn config_map(migrator: &mut Migrator, mut document: Node) {
     }
 }
 
-/// Lines inside an embedded document count from the line after its key.
+/// Lines inside an embedded document count from where its text starts.
 fn shift(node: &mut Node, by: u32) {
     node.line += by;
     match &mut node.kind {

@@ -3,6 +3,7 @@
 //! Every field is taken out of the old document exactly once: placed, changed or dropped, each with a line.
 //! What is left at the end was known to no one and is reported as dropped, so nothing is lost in silence.
 
+mod comments;
 pub(crate) mod flat;
 mod kubernetes;
 mod place;
@@ -74,7 +75,8 @@ pub struct Migration {
 
 /// Migrates flat layouts of v0.1 and v0.2, Helm values, ConfigMaps, and the custom resources
 /// IntelligentPool, IntelligentRoute and SemanticRouter. A canonical document passes through, with removed
-/// keys moved to their new homes. Comments at the head of the document are kept.
+/// keys moved to their new homes. Comments stay with the key or list item below them or before them; one whose
+/// field is gone has a line of its own.
 pub fn migrate(bytes: &[u8], source_name: &str) -> Migration {
     let mut findings = Findings::default();
     let documents = parse::parse_all(bytes, &mut findings);
@@ -91,39 +93,33 @@ pub fn migrate(bytes: &[u8], source_name: &str) -> Migration {
         return Migration { output: None, lines: Vec::new(), report: findings.into_report(source_name) };
     }
     let mut migrator = Migrator::new();
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    migrator.comments.read(text.strip_prefix('\u{feff}').unwrap_or(text), &documents);
     migrator.documents(documents);
-    migrator.finish(&head_comments(bytes), source_name)
-}
-
-/// Comment lines before the first line of content.
-fn head_comments(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let head: String = text
-        .lines()
-        .take_while(|line| line.starts_with('#') || line.trim().is_empty() || *line == "---")
-        .filter(|line| line.starts_with('#'))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    head
+    migrator.finish(source_name)
 }
 
 /// Builds the new document and remembers what changed.
 pub(crate) struct Migrator {
     out: Node,
     lines: Vec<Line>,
+    comments: comments::Comments,
 }
 
 impl Migrator {
     pub(crate) fn new() -> Self {
-        Self { out: Node::map(), lines: Vec::new() }
+        Self { out: Node::map(), lines: Vec::new(), comments: comments::Comments::default() }
     }
 
     /// Repairs what would not load, writes the document and loads it.
-    pub(crate) fn finish(mut self, head: &str, source_name: &str) -> Migration {
+    pub(crate) fn finish(mut self, source_name: &str) -> Migration {
         repair::run(&mut self);
         let mut out = self.out.in_canonical_order();
-        out.set("version", Node::text_node("v0.3"));
-        let output = head.to_owned() + &write::yaml_node(&out);
+        let version = out.at("version");
+        *version = Node { kind: Node::text_node("v0.3").kind, ..*version };
+        let comments::Placed { head, remarks, foot, lost } = self.comments.place(&out);
+        let output = head + &write::yaml_with(&out, remarks) + &foot;
+        self.lines.extend(lost);
         self.lines.sort_by_key(|line| (line.line == 0, line.line));
         let report = load(output.as_bytes(), source_name, Profile::Compat).report;
         Migration { output: Some(output), lines: self.lines, report }

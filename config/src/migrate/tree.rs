@@ -124,6 +124,9 @@ impl Tree for Node {
             return;
         }
         if matches!((&self.kind, &other.kind), (Kind::Map(_), Kind::Map(_))) {
+            if self.line == 0 {
+                (self.line, self.column) = (other.line, other.column);
+            }
             for (key, value) in other.take_all() {
                 let path = format!("{from}.{key}");
                 match self.get_mut(&key) {
