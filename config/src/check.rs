@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::codes;
 use crate::findings::Findings;
+use crate::later;
 use crate::node::{Kind, Node, Scalar};
 use crate::parse::Place;
 use crate::report::Severity;
@@ -14,34 +15,6 @@ use crate::shape::{Shape, Struct, whole};
 
 /// Edits up to which a known key is suggested, as upstream does.
 const SUGGESTION_DISTANCE: usize = 3;
-
-/// Keys that later versions of the contract know, by the type they belong to.
-static LATER: &[(&str, &[&str])] = &[
-    ("Config", &["entrypoints", "recipes"]),
-    ("Pricing", &["cache_write_per_1m"]),
-    ("ProviderModel", &["reliability"]),
-    ("Routing", &["strategy"]),
-    ("Signals", &["metadata", "classifiers"]),
-    ("RuleNode", &["label", "predicate", "on_error"]),
-    ("Decision", &["output_contract", "output_contract_spec", "adaptations", "annotations"]),
-    ("Algorithm", &["fusion", "workflows", "prompt"]),
-    (
-        "RemomAlgorithm",
-        &["synthesis_model", "max_completion_tokens", "round_timeout_seconds", "min_successful_responses"],
-    ),
-    ("HybridSelection", &["experience_weight"]),
-    ("Router", &["auto_model_names", "learning"]),
-    ("Services", &["management_api"]),
-    ("Stores", &["response_cache"]),
-    ("VectorStore", &["ingestion_drain_timeout_seconds"]),
-    ("Looper", &["max_response_bytes_mb", "remom", "fusion", "flow"]),
-    ("EmbeddingModels", &["endpoint"]),
-    ("ExternalModel", &["name"]),
-    ("PromptGuardModule", &["positive_labels", "variant", "protocol", "on_error"]),
-    ("CategoryModule", &["enabled"]),
-    ("PiiModule", &["enabled"]),
-    ("HallucinationDetector", &["backend", "endpoint", "include_explanation"]),
-];
 
 /// Where a value is, as a chain of borrowed steps.
 #[derive(Clone, Copy)]
@@ -154,7 +127,7 @@ impl Checker<'_> {
         for entry in node.entries() {
             let key = entry.key.text().unwrap_or("?");
             let Some(field) = shape.fields.iter().find(|field| field.name == key) else {
-                self.unknown(&entry.key, key, shape, path);
+                self.unknown(&entry.key, &entry.value, key, shape, path);
                 continue;
             };
             if matches!(path, Path::Root) {
@@ -234,17 +207,17 @@ impl Checker<'_> {
         self.findings.push(Severity::Error, codes::OUT_OF_RANGE, path.to_string(), node, message);
     }
 
-    fn unknown(&mut self, node: &Node, key: &str, shape: &Struct, path: &Path<'_>) {
-        let path = Path::Key(path, key).to_string();
-        let later = LATER.iter().any(|(name, keys)| *name == shape.name && keys.contains(&key));
-        if later {
+    fn unknown(&mut self, node: &Node, value: &Node, key: &str, shape: &Struct, path: &Path<'_>) {
+        let path = Path::Key(path, key);
+        if let Some(field) = later::of(shape.name).and_then(|added| added.get(key)) {
             self.findings.push(
                 Severity::Warning,
                 codes::LATER_VERSION,
-                path,
+                path.to_string(),
                 Place::from(node),
                 format!("`{key}` belongs to a later version of the contract; it has no effect"),
             );
+            field.check(value, &path, self.findings);
             return;
         }
         let known = shape.fields.iter().map(|field| field.name);
@@ -253,7 +226,7 @@ impl Checker<'_> {
             .push(
                 Severity::Warning,
                 codes::UNKNOWN_KEY,
-                path,
+                path.to_string(),
                 Place::from(node),
                 format!("unknown key `{key}`"),
             )

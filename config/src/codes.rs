@@ -91,7 +91,7 @@ codes! {
         "Quote the word.";
     LATER_VERSION = "PCF015",
         "The key belongs to a later version of the contract",
-        "Upstream v0.3.0 ignores it with a warning; so does Pintle.",
+        "Upstream v0.3.0 ignores it with a warning; so does Pintle, but warns of values of the wrong type in it.",
         "Remove the key, or check that its absence is acceptable.";
     CARD = "PCF020",
         "A model card is invalid",

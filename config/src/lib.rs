@@ -12,6 +12,7 @@ pub mod endpoint;
 mod export;
 mod findings;
 pub mod import;
+mod later;
 mod legacy;
 mod lint;
 mod load;

@@ -99,7 +99,7 @@ fn read(bytes: &[u8], source_name: &str, profile: Profile, findings: &mut Findin
 fn forget_echoes(findings: &mut Findings) {
     let mistyped: Vec<String> = findings
         .iter()
-        .filter(|finding| finding.code == codes::WRONG_TYPE)
+        .filter(|finding| finding.code == codes::WRONG_TYPE && finding.severity == Severity::Error)
         .map(|finding| finding.path.clone())
         .collect();
     if !mistyped.is_empty() {

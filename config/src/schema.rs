@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::contract::Config;
+use crate::later;
 use crate::shape::{Contract, Field, Shape, Struct};
 
 /// The JSON Schema of a configuration document. It admits what v0.3 decodes: unknown keys, null for any
-/// value, any scalar where text is expected.
+/// value, any scalar where text is expected. Fields that only later versions know are marked with
+/// `x-later-version` and have those versions' types.
 pub fn json_schema() -> Value {
     let mut definitions = BTreeMap::new();
     let Shape::Struct(root) = Config::shape() else { unreachable!("a configuration is a mapping") };
@@ -26,8 +28,12 @@ pub fn json_schema() -> Value {
 type Definitions = BTreeMap<&'static str, Option<Value>>;
 
 fn structure(shape: &'static Struct, definitions: &mut Definitions) -> Value {
-    let properties: Map<String, Value> =
+    let mut properties: Map<String, Value> =
         shape.fields.iter().map(|field| (field.name.to_owned(), property(field, definitions))).collect();
+    for (name, field) in later::of(shape.name).into_iter().flatten() {
+        let schema = field.json_schema(&mut |shape| value(shape, definitions));
+        properties.insert((*name).to_owned(), schema);
+    }
     json!({
         "type": ["object", "null"],
         "description": shape.doc.join("").trim(),
