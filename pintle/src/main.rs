@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod environment;
+mod output;
 mod resolve;
 mod serve;
 mod sink;

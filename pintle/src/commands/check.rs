@@ -10,6 +10,7 @@ use pintle_config::{CheckOptions, Format, Profile};
 use pintle_routing::policy::Policy;
 
 use crate::cli::{Check, FormatArg, ProfileArg};
+use crate::output::print;
 
 pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
     let (bytes, name) = read(&options.file)?;
@@ -23,20 +24,21 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
         FormatArg::Json => Format::Json,
         FormatArg::Sarif => Format::Sarif,
     };
-    print!("{}", pintle_config::render(&report, format, &bytes));
+    let mut text = pintle_config::render(&report, format, &bytes);
     let mut failed = report.has_errors();
     if matches!(options.format, FormatArg::Human) {
         // What only shows when the parts are put together: a rule's regular expression, for example.
         if !failed && let Some(config) = pintle_config::load(&bytes, &name, profile).config {
             match Policy::compile(&config, profile) {
-                Ok(policy) => policy.notes().iter().for_each(|note| println!("note: {note}")),
+                Ok(policy) => text.extend(policy.notes().iter().map(|note| format!("note: {note}\n"))),
                 Err(errors) => {
-                    errors.iter().for_each(|error| println!("error: {error}"));
+                    text.extend(errors.iter().map(|error| format!("error: {error}\n")));
                     failed = profile == Profile::Pintle;
                 }
             }
         }
     }
+    print(&text)?;
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
@@ -54,21 +56,20 @@ pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, String)> {
     Ok((bytes, name))
 }
 
-pub(super) fn explain(code: Option<&str>) -> ExitCode {
+pub(super) fn explain(code: Option<&str>) -> Result<ExitCode, Box<dyn Error>> {
     let Some(code) = code else {
-        for known in pintle_config::explanations() {
-            println!("{}  {}", known.code, known.title);
-        }
-        return ExitCode::SUCCESS;
+        let lines = pintle_config::explanations().iter();
+        print(&lines.map(|known| format!("{}  {}\n", known.code, known.title)).collect::<String>())?;
+        return Ok(ExitCode::SUCCESS);
     };
     match pintle_config::explain(code) {
         Some(known) => {
-            println!("{}: {}\n\n{}\n\n{}", known.code, known.title, known.why, known.fix);
-            ExitCode::SUCCESS
+            print(&format!("{}: {}\n\n{}\n\n{}\n", known.code, known.title, known.why, known.fix))?;
+            Ok(ExitCode::SUCCESS)
         }
         None => {
             eprintln!("pintle: there is no code {code}; `pintle config explain` lists all");
-            ExitCode::from(1)
+            Ok(ExitCode::from(1))
         }
     }
 }

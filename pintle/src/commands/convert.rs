@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use pintle_dataplane::http::head::{Limits, Method, ResponseFraming, ResponseHead
 
 use super::check::read;
 use crate::cli::{Export, Import, ImportKind, Migrate};
+use crate::output::print;
 
 /// Largest inventory that a server may answer with.
 const MAX_ANSWER: usize = 16 << 20;
@@ -58,7 +59,7 @@ fn finish(migration: Migration, source: &[u8], output: Option<&Path>) -> Result<
     let Some(document) = migration.output else { return Ok(ExitCode::from(1)) };
     match output {
         Some(path) => fs::write(path, &document).map_err(|error| format!("{}: {error}", path.display()))?,
-        None => io::stdout().write_all(document.as_bytes())?,
+        None => print(&document)?,
     }
     Ok(if migration.report.has_errors() { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -71,12 +72,12 @@ pub(super) fn export(options: &Export) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::from(1));
     };
     let keys = if options.with_keys { Keys::Written } else { Keys::Redacted };
-    print!("{}", pintle_config::export(&config, keys));
+    print(&pintle_config::export(&config, keys))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn schema() -> Result<ExitCode, Box<dyn Error>> {
-    println!("{}", serde_json::to_string_pretty(&pintle_config::json_schema())?);
+    print(&format!("{}\n", serde_json::to_string_pretty(&pintle_config::json_schema())?))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use pintle_routing::flow_id::FlowId;
 
 use crate::cli::Explain;
 use crate::environment;
+use crate::output::print;
 
 /// Where a packaged gateway keeps its state.
 pub(super) const PACKAGED_STATE: &str = "/var/lib/pintle";
@@ -31,9 +32,9 @@ pub(super) fn run(options: &Explain) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::from(1));
     };
     if options.json {
-        println!("{}", explain::explain_json(&document)?);
+        print(&format!("{}\n", explain::explain_json(&document)?))?;
     } else {
-        print!("{}", explain::explain(&document, Style::for_stdout()));
+        print(&explain::explain(&document, Style::for_stdout()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

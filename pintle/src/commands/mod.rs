@@ -25,7 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Config(ConfigCommand::Import(options)) => convert::import(&options),
         Command::Config(ConfigCommand::Export(options)) => convert::export(&options),
         Command::Config(ConfigCommand::Schema) => convert::schema(),
-        Command::Config(ConfigCommand::Explain { code }) => Ok(check::explain(code.as_deref())),
+        Command::Config(ConfigCommand::Explain { code }) => check::explain(code.as_deref()),
         Command::Explain(options) => explain::run(&options),
         Command::Sessions(command) => sessions::run(command),
         Command::Route(options) => route::run(&options),

@@ -88,9 +88,9 @@ pub(super) fn run(options: &Route) -> Result<ExitCode, Box<dyn Error>> {
         };
     }
     if options.json {
-        println!("{}", explain::explain_json(&document)?);
+        crate::output::print(&format!("{}\n", explain::explain_json(&document)?))?;
     } else {
-        print!("{}", explain::explain_plan(&document, Style::for_stdout()));
+        crate::output::print(&explain::explain_plan(&document, Style::for_stdout()))?;
     }
     let is_refused = document.verdict.kind == "refuse";
     Ok(if is_refused { ExitCode::from(1) } else { ExitCode::SUCCESS })

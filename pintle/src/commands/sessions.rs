@@ -14,6 +14,7 @@ use pintle_sessions::{Options, Store};
 use super::explain::PACKAGED_STATE;
 use crate::cli::{OneSession, SessionsCommand, StateDir};
 use crate::environment;
+use crate::output::print;
 
 pub(super) fn run(command: SessionsCommand) -> Result<ExitCode, Box<dyn Error>> {
     match command {
@@ -28,7 +29,7 @@ pub(super) fn run(command: SessionsCommand) -> Result<ExitCode, Box<dyn Error>> 
         SessionsCommand::Show(OneSession { key, state_dir }) => {
             let store = open(state_dir)?;
             let view = store.show(parse(&store, &key)?, now().get()).ok_or("that session's time is over")?;
-            println!("{}", serde_json::to_string_pretty(&view)?);
+            print(&format!("{}\n", serde_json::to_string_pretty(&view)?))?;
         }
         SessionsCommand::Unpin(OneSession { key, state_dir }) => {
             let store = open(state_dir)?;

@@ -52,11 +52,8 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
                 continue;
             }
         };
-        let candidates: Vec<Candidate> = decision
-            .model_refs
-            .iter()
-            .filter_map(|r| candidate(r, decision, &targets, &mut errors))
-            .collect();
+        let candidates: Vec<Candidate> =
+            decision.model_refs.iter().filter_map(|r| candidate(r, decision, &targets, &mut notes)).collect();
         let mut category = None;
         rules.leaves(&mut |id| {
             let def = &names.defs[id.index()];
@@ -226,11 +223,12 @@ fn auto_names(config: &Config) -> Vec<String> {
     names
 }
 
+/// A candidate, unless its model has no card: v0.3 loads such a decision, and can send nothing there either.
 fn candidate(
     reference: &ModelRef,
     decision: &DecisionConfig,
     targets: &HashMap<String, Target>,
-    errors: &mut Vec<CompileError>,
+    notes: &mut Vec<CompileError>,
 ) -> Option<Candidate> {
     let canonical = match reference.lora_name.as_str() {
         "" => reference.model.clone(),
@@ -238,10 +236,10 @@ fn candidate(
     };
     let Some(target) = targets.get(&canonical) else {
         let what = match reference.lora_name.as_str() {
-            "" => format!("model {:?} has no entry in routing.modelCards", reference.model),
-            lora => format!("model {:?} has no adapter {lora:?} in routing.modelCards", reference.model),
+            "" => format!("model {:?} has no entry in routing.modelCards and is left out", reference.model),
+            lora => format!("model {:?} has no adapter {lora:?} and is left out", reference.model),
         };
-        errors.push(CompileError { at: format!("routing.decisions[{:?}].modelRefs", decision.name), what });
+        notes.push(CompileError { at: format!("routing.decisions[{:?}].modelRefs", decision.name), what });
         return None;
     };
     Some(Candidate {

@@ -129,7 +129,6 @@ fn compile_rule(
         }
     };
     let matcher = match rule.method.as_str() {
-        "" => Matcher::Literals(rule.keywords.iter().map(|k| literal(k, rule, fuzzy, c)).collect()),
         "regex" => {
             let from = patterns.len();
             for keyword in &rule.keywords {
@@ -160,10 +159,8 @@ fn compile_rule(
                 rule.case_sensitive,
             )))
         }
-        other => {
-            c.error(at(), format!("unknown method {other:?}: use regex, bm25, ngram or leave it out"));
-            return None;
-        }
+        // Empty, and whatever else: v0.3 reads an unknown method as none, and its own reference file has one.
+        _ => Matcher::Literals(rule.keywords.iter().map(|k| literal(k, rule, fuzzy, c)).collect()),
     };
     Some(Rule { id, operator, matcher })
 }
