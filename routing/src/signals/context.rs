@@ -3,7 +3,7 @@
 use pintle_config::{ContextRule, Profile};
 
 use super::{Compiler, EvidenceTable, SignalKind};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Unknown};
 use crate::facts::Facts;
 use crate::ids::SignalId;
 use crate::units::Tokens;
@@ -20,7 +20,7 @@ pub(super) struct Context {
 #[derive(Debug)]
 struct Rule {
     id: SignalId,
-    /// Inclusive; `None` can never hold.
+    /// Inclusive; `None` if the bounds cannot be read.
     range: Option<(u64, u64)>,
 }
 
@@ -28,7 +28,10 @@ impl Context {
     pub(super) fn compile(rules: &[ContextRule], c: &mut Compiler<'_>) -> Self {
         let compiled = rules
             .iter()
-            .map(|rule| Rule { id: c.names.declare(SignalKind::Context, &rule.name), range: range(rule, c) })
+            .map(|rule| Rule {
+                id: c.names.declare(SignalKind::Context, &rule.name),
+                range: range(rule, c.profile),
+            })
             .collect();
         Self { rules: compiled, profile: c.profile }
     }
@@ -36,30 +39,24 @@ impl Context {
     pub(super) fn evaluate(&self, facts: &Facts<'_>, bytes_per_token: f64, out: &mut EvidenceTable) {
         let tokens = context_tokens(facts, self.profile, bytes_per_token).get();
         for rule in &self.rules {
-            let holds = rule.range.is_some_and(|(min, max)| (min..=max).contains(&tokens));
-            out[rule.id.index()] = Evidence::measured(holds, tokens as f64);
+            out[rule.id.index()] = match rule.range {
+                Some((min, max)) => Evidence::measured((min..=max).contains(&tokens), tokens as f64),
+                None if self.profile == Profile::Compat => Evidence::measured(false, tokens as f64),
+                // As good as not declared: it must not open a guard that says NOT.
+                None => Evidence::unknown(Unknown::Undeclared),
+            };
         }
     }
 }
 
-/// v0.3.0 disables a rule whose bounds it cannot read, and reads an empty upper bound as 0. Pintle refuses
-/// the first and reads the second as no bound.
-fn range(rule: &ContextRule, c: &mut Compiler<'_>) -> Option<(u64, u64)> {
-    let compat = c.profile == Profile::Compat;
-    let mut bound = |text: &str, empty: u64, field: &str| {
-        if text.trim().is_empty() {
-            return Some(empty);
-        }
-        let parsed = parse_token_count(text);
-        if parsed.is_none() && !compat {
-            let at = format!("routing.signals.context[{:?}].{field}", rule.name);
-            c.error(at, format!("{text:?} is not a token count such as 8000, 8K or 1.5M"));
-        }
-        parsed
+/// A rule whose bounds cannot be read is off, which `config check` warns of. v0.3.0 reads an empty upper bound
+/// as 0, Pintle as no bound.
+fn range(rule: &ContextRule, profile: Profile) -> Option<(u64, u64)> {
+    let bound = |text: &str, empty: u64| {
+        if text.trim().is_empty() { Some(empty) } else { parse_token_count(text) }
     };
-    let min = bound(&rule.min_tokens, 0, "min_tokens")?;
-    let max = bound(&rule.max_tokens, if compat { 0 } else { u64::MAX }, "max_tokens")?;
-    Some((min, max))
+    let no_bound = if profile == Profile::Compat { 0 } else { u64::MAX };
+    Some((bound(&rule.min_tokens, 0)?, bound(&rule.max_tokens, no_bound)?))
 }
 
 /// Reads a number with an optional suffix `K` (thousand) or `M` (million).
