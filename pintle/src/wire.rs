@@ -184,11 +184,8 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
             // Upstream keeps the endpoints of every entry of that name.
             let entries = config.providers.models.iter().enumerate();
             for (entry, provider) in entries.filter(|(_, provider)| provider.name == model.name) {
-                if provider.api_format == "anthropic" {
-                    warnings.push(format!(
-                        "model {}: api_format anthropic is not served yet; its backends are left out",
-                        model.name
-                    ));
+                if let Some(why) = unserved_model(provider) {
+                    warnings.push(why);
                     continue;
                 }
                 for (index, backend) in provider.backend_refs.iter().enumerate() {
@@ -204,6 +201,39 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
     Wired { models, warnings }
 }
 
+/// Why no backend of a model is served yet.
+fn unserved_model(provider: &ProviderModel) -> Option<String> {
+    (provider.api_format == "anthropic").then(|| {
+        format!("model {}: api_format anthropic is not served yet; its backends are left out", provider.name)
+    })
+}
+
+/// Why a backend is not served yet. A key must never go out over plain HTTP because TLS was asked for in vain.
+fn unserved_backend(backend: &BackendRef) -> Option<&'static str> {
+    endpoint::split(address(backend), &backend.protocol)
+        .https
+        .then_some("TLS to backends is not spoken yet; it is left out")
+}
+
+/// Where a backend is: a provider's URL counts before its endpoint.
+fn address(backend: &BackendRef) -> &str {
+    if backend.base_url.is_empty() { &backend.endpoint } else { &backend.base_url }
+}
+
+/// What of a configuration this version does not serve, for `config check`.
+pub(crate) fn unserved(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for provider in &config.providers.models {
+        lines.extend(unserved_model(provider));
+        for backend in &provider.backend_refs {
+            if let Some(why) = unserved_backend(backend) {
+                lines.push(format!("model {}: backend {:?}: {why}", provider.name, address(backend)));
+            }
+        }
+    }
+    lines
+}
+
 fn backend_spec(
     config: &Config,
     provider: &ProviderModel,
@@ -217,8 +247,11 @@ fn backend_spec(
         (true, index) => format!("backend-{}", index + 1),
     };
     let profiled = !backend.base_url.is_empty();
-    let address = if profiled { &backend.base_url } else { &backend.endpoint };
+    let address = address(backend);
     let place = endpoint::split(address, &backend.protocol);
+    if let Some(why) = unserved_backend(backend) {
+        return Err(format!("backend {name}: {why}"));
+    }
     if place.host.is_empty() {
         return Err(format!("backend {name}: no host in {address:?}"));
     }
