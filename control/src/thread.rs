@@ -25,7 +25,7 @@ use crate::journal::{
 };
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::notify;
-use crate::reload::Reloader;
+use crate::reload::{ReloadError, Reloader};
 use crate::signals::{Signal, Signals};
 
 /// Submission queue entries of the control thread's ring; it writes one file at a time.
@@ -36,6 +36,9 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the journal may take to write what is queued and to sync, at the end.
 const JOURNAL_CLOSE: Duration = Duration::from_secs(10);
+
+/// How long a reload that was asked for during the start waits before it tries again.
+const STARTING_REST: Duration = Duration::from_millis(20);
 
 /// Orders to the control thread that may wait.
 const PENDING_ORDERS: usize = 16;
@@ -396,8 +399,16 @@ impl Life {
 async fn reload_on(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
     loop {
         hangup.notified().await;
-        if let Err(reason) = Arc::clone(&reloader).reload().await {
-            tracing::warn!("SIGHUP had no effect: {reason}");
+        loop {
+            match Arc::clone(&reloader).reload().await {
+                Ok(_) => break,
+                // The listeners may serve a moment before that is announced: the signal is not lost for it.
+                Err(ReloadError::NotServing(Phase::Starting)) => tokio::time::sleep(STARTING_REST).await,
+                Err(reason) => {
+                    tracing::warn!("SIGHUP had no effect: {reason}");
+                    break;
+                }
+            }
         }
     }
 }
