@@ -252,7 +252,13 @@ impl Connection {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut bytes = [0; 64 << 10];
-        let count = self.stream.read(&mut bytes)?;
+        // A ring that this process has just given back may still interrupt its threads.
+        let count = loop {
+            match self.stream.read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
         self.buffer.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
