@@ -1,0 +1,6 @@
+//! What a text means: encoders, their back ends and what is told from their outputs.
+//!
+//! [`encoder`] is the contract between everything that runs a model (the CPU here, a GPU elsewhere) and everything
+//! that asks one.
+
+pub mod encoder;
