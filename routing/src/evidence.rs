@@ -55,6 +55,8 @@ pub enum Unknown {
     ClassifierFailed,
     /// The classifier missed its deadline.
     Deadline,
+    /// The classifier had too much waiting to take the request.
+    Overloaded,
     /// The caller's identity is not established.
     NoIdentity,
     /// The text is too short or too mixed to tell.
@@ -76,6 +78,7 @@ impl Unknown {
             Self::NoClassifier => "no classifier",
             Self::ClassifierFailed => "classifier failed",
             Self::Deadline => "classifier missed its deadline",
+            Self::Overloaded => "classifier overloaded",
             Self::NoIdentity => "no trusted identity",
             Self::Undetermined => "undetermined",
             Self::TooLong => "text too long",

@@ -7,6 +7,35 @@
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Unknown;
+use crate::signals::SignalKind;
+
+/// What a policy asks of classifiers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LearnedNeeds {
+    families: u32,
+    /// Earlier messages are read for attacks and personal data too.
+    pub history: bool,
+}
+
+impl LearnedNeeds {
+    /// Every learned family that `used` holds for.
+    pub(crate) fn of(used: impl Fn(SignalKind) -> bool, history: bool) -> Self {
+        let wanted = |kind: &SignalKind| kind.is_learned() && used(*kind);
+        let families =
+            SignalKind::ALL.into_iter().filter(wanted).fold(0, |bits, kind| bits | 1 << kind as u32);
+        Self { families, history }
+    }
+
+    /// A classifier has to measure this family.
+    pub const fn contains(self, family: SignalKind) -> bool {
+        self.families & (1 << family as u32) != 0
+    }
+
+    /// No classifier is needed.
+    pub const fn is_empty(self) -> bool {
+        self.families == 0
+    }
+}
 
 /// One family's measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use pintle_config::{Config, Profile};
 use crate::edits::{Reasoning, RequestEdits};
 use crate::facts::{Facts, Needs, SessionSnapshot};
 use crate::ids::{DecisionId, ModelId, SignalId, Target};
+use crate::learned::LearnedNeeds;
 use crate::live::LiveSignals;
 use crate::outcome::Outcome;
 use crate::projections::Projections;
@@ -158,6 +159,11 @@ impl Policy {
     /// The texts that this policy reads.
     pub fn needs(&self) -> Needs {
         self.signals.needs()
+    }
+
+    /// What this policy asks of classifiers.
+    pub fn learned_needs(&self) -> LearnedNeeds {
+        self.signals.learned_needs()
     }
 
     /// All models, indexed by [`ModelId`].

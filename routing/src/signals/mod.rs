@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::evidence::{Evidence, Unknown};
 use crate::facts::{Facts, Needs};
 use crate::ids::SignalId;
-use crate::learned::Learned;
+use crate::learned::{Learned, LearnedNeeds};
 use crate::trace::INLINE_SIGNALS;
 
 mod authz;
@@ -328,6 +328,11 @@ impl Signals {
         }
     }
 
+    /// What evaluation asks of classifiers.
+    pub(crate) fn learned_needs(&self) -> LearnedNeeds {
+        LearnedNeeds::of(|kind| self.used.contains(kind), self.learned.reads_history(self.used))
+    }
+
     /// Requests without a trusted identity are to be refused.
     pub(crate) fn needs_identity(&self) -> bool {
         self.used.contains(SignalKind::Authz) && !self.authz.fails_open()
@@ -393,7 +398,7 @@ fn unknown_all(ids: impl IntoIterator<Item = SignalId>, why: Unknown, out: &mut 
 
 /// The text that signals read: the current user text, or all other texts where the request has none, so
 /// that a request cannot slip past by speaking only as `system`.
-pub(crate) fn evaluation_text<'a>(facts: &'a Facts<'_>) -> Cow<'a, str> {
+pub fn evaluation_text<'a>(facts: &'a Facts<'_>) -> Cow<'a, str> {
     if !facts.texts.current_user.is_empty() {
         return Cow::Borrowed(&facts.texts.current_user);
     }
