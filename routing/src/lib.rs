@@ -11,6 +11,7 @@ pub mod flow_id;
 pub mod ids;
 mod interval;
 pub mod learned;
+pub mod limits;
 pub mod live;
 pub mod outcome;
 pub mod policy;
