@@ -24,6 +24,7 @@ use crate::units::{Tokens, UnixMillis};
 mod compile;
 mod decide;
 mod describe;
+mod matched;
 mod order;
 mod replay;
 mod session;
@@ -31,6 +32,7 @@ mod session;
 mod tests;
 
 pub use describe::Record;
+pub use matched::MATCHED_BYTES;
 
 /// A compiled configuration.
 #[derive(Debug)]
