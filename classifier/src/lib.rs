@@ -4,3 +4,4 @@
 //! that asks one.
 
 pub mod encoder;
+pub mod model;

@@ -1,0 +1,180 @@
+//! A thread of the service.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::TryRecvError;
+use pintle_routing::evidence::Unknown;
+
+use super::cache::Cache;
+use super::engine::Engine;
+use super::{Counters, Job, Options, Queues, meters};
+use crate::reader::{TextReading, Wanted};
+use crate::signals::{Item, SignalPlan, missing};
+
+/// Answers until both queues are closed and empty.
+pub(super) fn run(queues: &Queues, cache: &Cache, counters: &Counters, options: &Options) {
+    let mut engine = Engine::new(options.retry_after);
+    let mut batch = Vec::with_capacity(options.batch);
+    while take(queues, options.batch.max(1), &mut batch) {
+        serve(&mut batch, &mut engine, cache, counters);
+    }
+}
+
+/// Waits for a question, then takes what else is there: first those that a request waits for. False when no
+/// question can come any more.
+fn take(queues: &Queues, most: usize, batch: &mut Vec<Job>) -> bool {
+    while batch.len() < most {
+        match queues.requests.try_recv() {
+            Ok(job) => batch.push(job),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        }
+    }
+    if !batch.is_empty() {
+        return true;
+    }
+    // One question at a time from the background, so that a request waits for one at most.
+    let first = crossbeam_channel::select_biased! {
+        recv(queues.requests) -> job => job.or_else(|_| queues.background.recv()),
+        recv(queues.background) -> job => job.or_else(|_| queues.requests.recv()),
+    };
+    first.map(|job| batch.push(job)).is_ok()
+}
+
+/// A question that is being answered.
+struct Open {
+    job: Job,
+    items: Vec<Item>,
+    compressed: Option<String>,
+    answers: Vec<Result<Arc<TextReading>, Unknown>>,
+}
+
+fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Cache, counters: &Counters) {
+    let now = Instant::now();
+    let mut open: Vec<Open> = Vec::with_capacity(batch.len());
+    for job in batch.drain(..) {
+        meters::queued(now.saturating_duration_since(job.asked));
+        if job.gone.load(Ordering::Relaxed) {
+            counters.abandoned.fetch_add(1, Ordering::Relaxed);
+        } else if now >= job.deadline {
+            late(job, counters);
+        } else {
+            let (items, compressed) = job.plan.ask(&job.question);
+            let answers = vec![Err(Unknown::NoClassifier); items.len()];
+            open.push(Open { job, items, compressed, answers });
+        }
+    }
+    // Questions of one plan are read together; two plans meet only around a reload.
+    let mut plans: Vec<Arc<SignalPlan>> = Vec::new();
+    for question in &open {
+        if !plans.iter().any(|plan| Arc::ptr_eq(plan, &question.job.plan)) {
+            plans.push(question.job.plan.clone());
+        }
+    }
+    for plan in &plans {
+        for model in 0..plan.models.len() {
+            read_all(plan, model, &mut open, engine, cache);
+        }
+    }
+    for question in open {
+        let Open { job, items, answers, .. } = question;
+        for why in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            meters::unknown(*why);
+        }
+        let learned = job.plan.tell(&job.question, &items, &answers);
+        counters.answered.fetch_add(1, Ordering::Relaxed);
+        (job.reply)(learned);
+    }
+}
+
+fn late(job: Job, counters: &Counters) {
+    counters.late.fetch_add(1, Ordering::Relaxed);
+    meters::unknown(Unknown::Deadline);
+    (job.reply)(missing(Unknown::Deadline));
+}
+
+/// A text to be read, and who wants it.
+struct Wanting {
+    key: u128,
+    wanted: Wanted,
+    /// Positions: question, item.
+    askers: Vec<(usize, usize)>,
+}
+
+/// Reads what the open questions of this plan want of this model: each distinct text once, from the cache where
+/// it is known. Questions whose time is up or whose asker is gone by now are passed over.
+fn read_all(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], engine: &mut Engine, cache: &Cache) {
+    let slot = &plan.models[model];
+    let Some(digest) = slot.backends.first().map(|backend| backend.digest()) else { return };
+    let now = Instant::now();
+    let mut work: Vec<Wanting> = Vec::new();
+    for (at, question) in open.iter_mut().enumerate() {
+        if !Arc::ptr_eq(&question.job.plan, plan) {
+            continue;
+        }
+        let gone = question.job.gone.load(Ordering::Relaxed) || now >= question.job.deadline;
+        for nth in 0..question.items.len() {
+            let item = question.items[nth];
+            if item.model != model {
+                continue;
+            }
+            if gone {
+                question.answers[nth] = Err(Unknown::Deadline);
+                continue;
+            }
+            let text = question.job.question.text(item.text, question.compressed.as_deref());
+            let key = cache.key(&digest, text);
+            match work.iter_mut().find(|known| known.key == key) {
+                Some(known) => {
+                    known.wanted = known.wanted.and(item.wanted);
+                    known.askers.push((at, nth));
+                }
+                None => {
+                    work.push(Wanting { key, wanted: item.wanted, askers: vec![(at, nth)] });
+                }
+            }
+        }
+    }
+    let looked_up = work.len() as u64;
+    work.retain(|wanting| match cache.get(wanting.key, wanting.wanted) {
+        Some(reading) => {
+            for (at, nth) in &wanting.askers {
+                open[*at].answers[*nth] = Ok(reading.clone());
+            }
+            false
+        }
+        None => true,
+    });
+    meters::looked_up(&slot.name, looked_up - work.len() as u64, work.len() as u64);
+    // Texts of which the same is wanted share a call.
+    while let Some(wanted) = work.first().map(|wanting| wanting.wanted) {
+        let (now, later): (Vec<Wanting>, Vec<Wanting>) =
+            work.into_iter().partition(|wanting| wanting.wanted == wanted);
+        work = later;
+        let texts: Vec<&str> = now
+            .iter()
+            .map(|wanting| {
+                let (at, nth) = wanting.askers[0];
+                let question = &open[at];
+                question.job.question.text(question.items[nth].text, question.compressed.as_deref())
+            })
+            .collect();
+        match engine.read(slot, &texts, wanted) {
+            Ok(readings) => {
+                for (wanting, reading) in now.iter().zip(readings) {
+                    let reading = Arc::new(reading);
+                    cache.put(wanting.key, &reading);
+                    for (at, nth) in &wanting.askers {
+                        open[*at].answers[*nth] = Ok(reading.clone());
+                    }
+                }
+            }
+            Err(why) => {
+                for (at, nth) in now.iter().flat_map(|wanting| &wanting.askers) {
+                    open[*at].answers[*nth] = Err(why);
+                }
+            }
+        }
+    }
+}
