@@ -13,6 +13,20 @@ pub enum OpenError {
         /// The lock file.
         path: PathBuf,
     },
+    /// The lock that another process gave is not that of this session memory.
+    #[error("{path} is not the lock that was handed over")]
+    NotShared {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// There is nothing at the place of a session memory that is in use, or nothing this build can share.
+    #[error("{path} cannot be shared with the process that uses it: {reason}")]
+    Unshareable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The file cannot be given its full size now, so that it could fail later in the middle of a commit.
     #[error(
         "no room for the session memory at {path}: {bytes} bytes are needed; lower the capacity or free space"

@@ -130,7 +130,8 @@ impl Map {
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned, lives as long as `self` and is readable and writable over
         // its whole length. This process reaches it only through these atomics; no other process writes
-        // it, because writing takes the lock file. Any bit pattern is a u64.
+        // it, because writing takes the lock file, except
+        // those that it was shared with, and they too use these atomics. Any bit pattern is a u64.
         unsafe { std::slice::from_raw_parts(self.raw.as_mut_ptr().cast::<AtomicU64>(), self.raw.len() / 8) }
     }
 

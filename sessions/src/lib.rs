@@ -28,6 +28,7 @@
 //!
 //! - `store`: lookups, commits, response-id pins, statistics.
 //! - `open`, `file`: the file, its header, its owner; what happens to one that cannot be used.
+//! - `peers`: sharing the file with the process that takes over in an upgrade.
 //! - `rebuild`: another capacity; compaction. `transfer`: export and import.
 //! - `table`: the protocol on shared memory, generic over the word so that a model checker can run it.
 //!
@@ -37,6 +38,7 @@ mod error;
 mod file;
 mod names;
 mod open;
+mod peers;
 mod rebuild;
 mod record;
 mod store;

@@ -55,8 +55,16 @@ impl Names {
         (Names { by_id, index: RwLock::new(Index { ids, next }) }, damaged)
     }
 
-    pub(crate) fn get(&self, id: NameId) -> Option<&str> {
-        self.by_id.get(id.0 as usize)?.get().map(|name| &**name)
+    pub(crate) fn get(&self, words: &[AtomicU64], id: NameId) -> Option<&str> {
+        let known = self.by_id.get(id.0 as usize)?;
+        match known.get() {
+            Some(name) => Some(name),
+            // The process that took over may have given it since.
+            None => match entry(words, id.0 as usize) {
+                Entry::Name(name) => Some(known.get_or_init(|| name)),
+                Entry::Unused | Entry::Unfinished | Entry::Damaged => None,
+            },
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -71,6 +79,18 @@ impl Names {
             return Err(NameError::TooLong(name.len()));
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = index.ids.get(name) {
+            return Ok(*id);
+        }
+        // A process that took over and failed may have given names of its own.
+        while index.next < MAX_NAMES && !matches!(entry(words, index.next), Entry::Unused) {
+            if let Entry::Name(name) = entry(words, index.next) {
+                let id = NameId(index.next as u32);
+                let _ = self.by_id[index.next].set(name.clone());
+                index.ids.insert(name, id);
+            }
+            index.next += 1;
+        }
         if let Some(id) = index.ids.get(name) {
             return Ok(*id);
         }
@@ -141,16 +161,16 @@ mod tests {
     fn names_keep_their_ids_across_openings() {
         let words = words();
         let (names, damaged) = Names::load(&words);
-        assert_eq!((damaged, names.get(NameId::NONE)), (0, Some("")));
+        assert_eq!((damaged, names.get(&words, NameId::NONE)), (0, Some("")));
         let small = names.intern(&words, "small").expect("room");
         let long = names.intern(&words, &"x".repeat(MAX_NAME_BYTES)).expect("room");
         assert_eq!(names.intern(&words, "small"), Ok(small));
         assert_eq!(names.intern(&words, &"x".repeat(MAX_NAME_BYTES + 1)), Err(NameError::TooLong(497)));
         let (again, damaged) = Names::load(&words);
         assert_eq!(damaged, 0);
-        assert_eq!(again.get(small), Some("small"));
-        assert_eq!(again.get(long).map(str::len), Some(MAX_NAME_BYTES));
-        assert_eq!(again.get(NameId(77)), None);
+        assert_eq!(again.get(&words, small), Some("small"));
+        assert_eq!(again.get(&words, long).map(str::len), Some(MAX_NAME_BYTES));
+        assert_eq!(again.get(&words, NameId(77)), None);
     }
 
     #[test]
@@ -162,7 +182,7 @@ mod tests {
         words[3 * ENTRY_WORDS].publish(0);
         let (again, damaged) = Names::load(&words);
         assert_eq!(damaged, 1);
-        assert_eq!(ids.iter().map(|id| again.get(*id)).collect::<Vec<_>>(), [Some("a"), None, None]);
+        assert_eq!(ids.iter().map(|id| again.get(&words, *id)).collect::<Vec<_>>(), [Some("a"), None, None]);
         assert_eq!(again.intern(&words, "d"), Ok(NameId(4)));
         assert_eq!(again.intern(&words, "b"), Ok(NameId(5)));
     }

@@ -2,12 +2,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
 use crate::file::{self, Header, Layout, Map, PAGE, Unusable};
 use crate::names::Names;
+use crate::peers::{self, Peers};
 use crate::rebuild::{Rebuilt, rebuild};
 use crate::store::Store;
 
@@ -73,6 +75,8 @@ pub struct OpenReport {
     pub rebuilt: Option<Rebuilt>,
     /// The machine stopped while the file was open; every record was verified.
     pub verified: Option<Verified>,
+    /// The memory is shared with a process that ends, so that it keeps its size until the next start.
+    pub kept_capacity: Option<u64>,
     /// Names that were damaged; records that refer to them have no name there.
     pub damaged_names: u32,
 }
@@ -114,6 +118,12 @@ impl OpenReport {
                  were damaged, {stale} of them went back one turn"
             ));
         }
+        if let Some(capacity) = self.kept_capacity {
+            lines.push(format!(
+                "the session memory keeps its capacity of {capacity} until the gateway is started anew: it was taken \
+                 over in use"
+            ));
+        }
         if self.damaged_names > 0 {
             lines.push(format!("{} names in the session memory are damaged", self.damaged_names));
         }
@@ -151,6 +161,7 @@ impl Store {
         file::make_dir(dir)?;
         let paths = Paths::new(dir);
         let lock = lock(&paths.lock)?;
+        peers::clear(dir);
         let mut report = OpenReport::default();
         let (header, map) = match existing(&paths.file)? {
             Existing::None => create(&paths, options, now_ms, &mut report)?,
@@ -170,7 +181,8 @@ impl Store {
             map.set_opened_in_boot(boot);
             map.sync_header().map_err(OpenError::io("write", &paths.file))?;
         }
-        let mut store = Store::assemble(lock, paths, header, map, names, options.ttl_ms, random() as u32);
+        let peers = Peers::none(dir, random() as u32);
+        let mut store = Store::assemble(lock, paths, header, map, names, options.ttl_ms, peers);
         if before != 0 && before != boot {
             report.verified = Some(store.verify_all());
         }
@@ -178,6 +190,36 @@ impl Store {
             let wanted = options.header(header.hash_key, now_ms);
             report.rebuilt = Some(rebuild(&mut store, wanted, now_ms)?);
         }
+        Ok((store, report))
+    }
+
+    /// Opens the session memory in `dir` beside the process that uses it and has [shared](Store::share) its
+    /// lock. Both may read and commit from then on.
+    ///
+    /// Of `options` only the time to live counts: the file keeps its size.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the files are as they were.
+    pub fn adopt(dir: &Path, options: &Options, lock: OwnedFd) -> Result<(Store, OpenReport), OpenError> {
+        let paths = Paths::new(dir);
+        let lock = File::from(lock);
+        peers::check_shared(&lock, &paths.lock)?;
+        let unshareable = |reason: String| OpenError::Unshareable { path: paths.file.clone(), reason };
+        let (header, map) = match existing(&paths.file)? {
+            Existing::None => return Err(unshareable("it is not there any more".into())),
+            Existing::Unusable(unusable) => return Err(unshareable(unusable.reason())),
+            Existing::Usable(header, map) => (header, map),
+        };
+        let (names, damaged_names) = Names::load(&map.words()[Layout::of(&header).names]);
+        let sized = (header.capacity, header.pin_capacity) == (options.capacity, options.pin_capacity);
+        let report = OpenReport {
+            kept_capacity: (!sized).then_some(header.capacity),
+            damaged_names,
+            ..OpenReport::default()
+        };
+        let peers = Peers::none(dir, random() as u32);
+        peers.share().map_err(OpenError::io("lock a marker in", dir))?;
+        let store = Store::assemble(lock, paths, header, map, names, options.ttl_ms, peers);
         Ok((store, report))
     }
 

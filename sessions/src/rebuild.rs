@@ -6,7 +6,6 @@ use std::fmt;
 use crate::error::OpenError;
 use crate::file::{self, Header};
 use crate::names::Names;
-use crate::open::random;
 use crate::record::{NameId, Pin};
 use crate::store::{CommitOutcome, Store};
 
@@ -59,7 +58,7 @@ pub(crate) fn rebuild(store: &mut Store, header: Header, now_ms: u64) -> Result<
     };
     let (file, map) = file::build(&store.paths().unfinished, &header)?;
     let (names, _) = Names::load(&map.words()[file::Layout::of(&header).names]);
-    let new = store.successor(header, map, names, random() as u32);
+    let new = store.successor(header, map, names);
     copy_sessions(store, &new, now_ms, &mut report);
     copy_pins(store, &new, now_ms, &mut report);
     new.map().set_opened_in_boot(store.map().opened_in_boot());

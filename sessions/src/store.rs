@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::Hasher;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -11,6 +12,7 @@ use crate::error::NameError;
 use crate::file::{Header, Layout, Map, Part};
 use crate::names::Names;
 use crate::open::{Paths, Verified};
+use crate::peers::Peers;
 use crate::record::{NameId, PIN_WORDS, Pin, RECORD_WORDS, Record};
 use crate::table::{Found, Table, Tally, Upsert};
 
@@ -19,7 +21,8 @@ const ALIVE: u64 = 1 << 63;
 const SESSION_DOMAIN: u8 = 1;
 const RESPONSE_DOMAIN: u8 = 2;
 
-/// Router-owned session memory. Shared by reference between all threads of the one process that owns it.
+/// Router-owned session memory. Shared by reference between all threads of the process that owns it, and
+/// during an upgrade with the process that takes over ([`Store::share`]).
 ///
 /// Reading takes no lock. Writing locks a bucket of 28 slots for about 100 ns.
 pub struct Store {
@@ -31,6 +34,7 @@ pub struct Store {
     map: Map,
     names: Names,
     owner: u32,
+    peers: Option<Peers>,
     ttl_ms: AtomicU64,
     sessions: Counters,
     pins: Counters,
@@ -127,7 +131,7 @@ impl Store {
         map: Map,
         names: Names,
         ttl_ms: u64,
-        owner: u32,
+        peers: Peers,
     ) -> Store {
         Store {
             _lock: Some(lock),
@@ -136,7 +140,8 @@ impl Store {
             layout: Layout::of(&header),
             map,
             names,
-            owner,
+            owner: peers.owner(),
+            peers: Some(peers),
             ttl_ms: AtomicU64::new(ttl_ms),
             sessions: Counters::default(),
             pins: Counters::default(),
@@ -215,7 +220,7 @@ impl Store {
 
     /// The name behind a number; `None` if it was damaged or never given.
     pub fn name(&self, id: NameId) -> Option<&str> {
-        self.names.get(id)
+        self.names.get(&self.map.words()[self.layout.names.clone()], id)
     }
 
     /// The address of a session: SipHash-2-4 with 128 bits, under this file's secret key.
@@ -360,6 +365,22 @@ impl Store {
         self.map.sync_header()
     }
 
+    /// The lock of the files, for the process that takes over: with it, it can [adopt](Store::adopt) this memory
+    /// while this one goes on using it. From now on this store may not be [closed](Store::close) by a process
+    /// that ends while another goes on, only dropped, and only the newest process may
+    /// [intern](Store::intern) names.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        let lock = self._lock.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let lock = lock.try_clone()?;
+        if let Some(peers) = &self.peers {
+            peers.share()?;
+        }
+        Ok(lock.into())
+    }
+
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
@@ -373,7 +394,7 @@ impl Store {
     }
 
     /// A store over a file that is to replace this one's.
-    pub(crate) fn successor(&self, header: Header, map: Map, names: Names, owner: u32) -> Store {
+    pub(crate) fn successor(&self, header: Header, map: Map, names: Names) -> Store {
         Store {
             _lock: None,
             paths: None,
@@ -381,7 +402,8 @@ impl Store {
             layout: Layout::of(&header),
             map,
             names,
-            owner,
+            owner: self.owner,
+            peers: None,
             ttl_ms: AtomicU64::new(self.ttl_ms()),
             sessions: Counters::default(),
             pins: Counters::default(),
@@ -398,6 +420,7 @@ impl Store {
             map,
             names,
             owner,
+            peers: self.peers.take(),
             ttl_ms: AtomicU64::new(self.ttl_ms()),
             sessions: std::mem::take(&mut self.sessions),
             pins: std::mem::take(&mut self.pins),
@@ -423,7 +446,7 @@ impl Store {
     fn table<'a, const P: usize>(&'a self, part: &Part, tally: &'a Tally) -> Table<'a, AtomicU64, P> {
         let words = self.map.words();
         let (heads, slots) = (&words[part.heads.clone()], &words[part.slots.clone()]);
-        Table::new(heads, slots, part.shape, self.owner, tally)
+        Table::new(heads, slots, part.shape, self.owner, tally).beside(self.peers.as_ref())
     }
 
     fn damage(&self) -> Verified {

@@ -103,7 +103,7 @@ impl<'a, W: Word> Head<'a, W> {
         (self.words[0].load() >> 32) as u32 == tags
     }
 
-    /// Whether a process that is gone holds the lock.
+    /// Whether another process holds the lock, most likely one that is gone.
     pub(crate) fn is_abandoned(self, owner: u32) -> bool {
         ![0, owner].contains(&(self.words[0].load() as u32))
     }
@@ -114,15 +114,18 @@ impl<'a, W: Word> Head<'a, W> {
     }
 
     /// Takes the lock; `None` if it did not come free in `LOCK_ROUNDS` rounds.
-    pub(crate) fn lock(self, owner: u32) -> Option<Locked<'a, W>> {
-        self.lock_within(LOCK_ROUNDS, owner)
+    ///
+    /// `lives` says of another holder whether it must be waited for; it is asked in every round.
+    pub(crate) fn lock(self, owner: u32, lives: impl Fn(u32, u32) -> bool) -> Option<Locked<'a, W>> {
+        self.lock_within(LOCK_ROUNDS, owner, lives)
     }
 
-    fn lock_within(self, rounds: u32, owner: u32) -> Option<Locked<'a, W>> {
+    fn lock_within(self, rounds: u32, owner: u32, lives: impl Fn(u32, u32) -> bool) -> Option<Locked<'a, W>> {
         for round in 0..rounds {
             let word = self.words[0].load();
             let holder = word as u32;
-            if holder != owner && self.words[0].swap_if(word, word >> 32 << 32 | u64::from(owner)) {
+            let free = holder == 0 || holder != owner && !lives(holder, round);
+            if free && self.words[0].swap_if(word, word >> 32 << 32 | u64::from(owner)) {
                 return Some(Locked { head: self, inherited: holder != 0, retagged: false });
             }
             W::relax(round);
@@ -224,6 +227,10 @@ mod tests {
         Default::default()
     }
 
+    fn dead(_holder: u32, _round: u32) -> bool {
+        false
+    }
+
     #[test]
     fn equal_lanes_are_exact() {
         for lane in 0..32 {
@@ -243,7 +250,7 @@ mod tests {
         let words = words();
         let head = Head::new(&words);
         assert_eq!(head.free().count(), WAYS);
-        let mut locked = head.lock(9).expect("free");
+        let mut locked = head.lock(9, dead).expect("free");
         for way in 0..WAYS {
             locked.retag(way, Some(Tag::of(way as u16 / 2)));
         }
@@ -253,7 +260,7 @@ mod tests {
         assert_eq!(head.free().count(), 0);
         assert_eq!(head.tagged(Tag::of(0)).collect::<Vec<_>>(), [0, 1, 2, 3], "zero bits read as tag one");
         assert_eq!(head.tagged(Tag::of(13)).collect::<Vec<_>>(), [26, 27]);
-        head.lock(9).expect("free").retag(26, None);
+        head.lock(9, dead).expect("free").retag(26, None);
         assert_eq!(head.free().collect::<Vec<_>>(), [26]);
         assert_eq!(head.occupied().count(), WAYS - 1);
     }
@@ -262,10 +269,13 @@ mod tests {
     fn a_dead_owner_is_inherited_from_and_a_living_one_waited_for() {
         let words = words();
         let head = Head::new(&words);
-        std::mem::forget(head.lock(1));
-        assert!(head.lock(2).expect("taken over").is_inherited());
-        std::mem::forget(head.lock(2));
-        assert!(head.lock_within(100, 2).is_none(), "gives up");
+        std::mem::forget(head.lock(1, dead));
+        assert!(head.lock(2, dead).expect("taken over").is_inherited());
+        std::mem::forget(head.lock(2, dead));
+        assert!(head.lock_within(100, 2, dead).is_none(), "gives up");
+        assert!(head.lock_within(100, 3, |_, _| true).is_none(), "another process at work is waited for");
+        let late = head.lock_within(100, 3, |holder, round| holder != 2 || round < 50);
+        assert!(late.expect("it died").is_inherited());
     }
 
     #[test]
@@ -273,7 +283,7 @@ mod tests {
         let words = words();
         let head = Head::new(&words);
         assert!(head.is_sound(), "a fresh file is sound");
-        head.lock(1).expect("free").retag(5, Some(Tag::of(77)));
+        head.lock(1, dead).expect("free").retag(5, Some(Tag::of(77)));
         for word in &words[1..] {
             for bit in 0..64 {
                 word.fetch_xor(1 << bit, std::sync::atomic::Ordering::Relaxed);

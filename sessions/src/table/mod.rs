@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bucket::{HEAD_WORDS, Head, Locked, Tag, WAYS, Ways};
 use slot::{Content, Slot, slot_words};
 
+use crate::peers::Peers;
 use crate::word::Word;
 
 /// Share of the slots that a table's capacity counts on.
@@ -105,6 +106,7 @@ pub(crate) struct Table<'a, W, const P: usize> {
     slots: &'a [W],
     shape: Shape,
     owner: u32,
+    peers: Option<&'a Peers>,
     tally: &'a Tally,
 }
 
@@ -120,7 +122,13 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
     pub(crate) fn new(heads: &'a [W], slots: &'a [W], shape: Shape, owner: u32, tally: &'a Tally) -> Self {
         debug_assert_eq!(heads.len(), shape.head_words());
         debug_assert_eq!(slots.len(), shape.slot_words(P));
-        Table { heads, slots, shape, owner, tally }
+        Table { heads, slots, shape, owner, peers: None, tally }
+    }
+
+    /// The same table, with openings of other processes at work in it.
+    #[inline]
+    pub(crate) fn beside(self, peers: Option<&'a Peers>) -> Self {
+        Table { peers, ..self }
     }
 
     /// The payload under `key`. Takes no lock unless it meets damage.
@@ -380,14 +388,15 @@ impl<'a, W: Word, const P: usize> Table<'a, W, P> {
         }
     }
 
-    /// A process died as it wrote here, or the tags are not what a writer left and none is at work.
+    /// Another process died or is at work here, or the tags are not what a writer left and none is at work.
     fn is_suspect(&self, bucket: usize) -> bool {
         let head = self.head(bucket);
         head.is_abandoned(self.owner) || !head.is_sound() && !head.is_held_by(self.owner)
     }
 
     fn lock(&self, bucket: usize) -> Option<Locked<'a, W>> {
-        let Some(mut locked) = self.head(bucket).lock(self.owner) else {
+        let lives = |holder, round| self.peers.is_some_and(|peers| peers.lives(holder, round));
+        let Some(mut locked) = self.head(bucket).lock(self.owner, lives) else {
             self.tally.busy.fetch_add(1, Ordering::Relaxed);
             return None;
         };
