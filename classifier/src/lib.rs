@@ -5,3 +5,8 @@
 
 pub mod encoder;
 pub mod model;
+pub mod reader;
+pub mod service;
+pub mod signals;
+#[cfg(test)]
+mod testing;

@@ -154,10 +154,5 @@ pub trait TextSession: Send {
     ///
     /// # Errors
     /// When the back end failed; `out` is as before then. Texts as such never fail.
-    fn read(
-        &mut self,
-        texts: &[&str],
-        wanted: Wanted,
-        out: &mut Vec<TextReading>,
-    ) -> Result<(), ModelError>;
+    fn read(&mut self, texts: &[&str], wanted: Wanted, out: &mut Vec<TextReading>) -> Result<(), ModelError>;
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use pintle_routing::learned::Learned;
 
 use crate::signals::{Question, SignalPlan};
@@ -160,13 +160,7 @@ impl Classifier {
                     .spawn(move || worker::run(&queues, &cache, &counters, &options))
             })
             .collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self {
-            requests: Some(requests),
-            background: Some(background),
-            threads,
-            counters,
-            options,
-        })
+        Ok(Self { requests: Some(requests), background: Some(background), threads, counters, options })
     }
 
     /// Asks without waiting. `reply` is called once unless the question is refused here or the asker drops the
@@ -189,14 +183,12 @@ impl Classifier {
             Priority::Background => &self.background,
         };
         self.counters.asked.fetch_add(1, Ordering::Relaxed);
-        match queue.as_ref().map(|queue| queue.try_send(job)) {
-            Some(Ok(())) => Ok(Asked { gone }),
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                meters::refused();
-                Err(Overloaded)
-            }
+        if queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok()) {
+            return Ok(Asked { gone });
         }
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        meters::refused();
+        Err(Overloaded)
     }
 
     /// Asks and waits; for commands and tests, not for threads that move bytes.
@@ -206,10 +198,8 @@ impl Classifier {
         let reply = Box::new(move |learned| drop(send.send(learned)));
         let deadline = Instant::now() + limit;
         match self.ask(plan, question, deadline, Priority::Background, reply) {
-            Err(Overloaded) => missing(Unknown::Overloaded),
-            Ok(_asked) => {
-                receive.recv_timeout(limit).unwrap_or_else(|_| missing(Unknown::Deadline))
-            }
+            Err(Overloaded) => Learned::missing(Unknown::Overloaded),
+            Ok(_asked) => receive.recv_timeout(limit).unwrap_or_else(|_| Learned::missing(Unknown::Deadline)),
         }
     }
 
@@ -229,9 +219,6 @@ impl Classifier {
         }
     }
 }
-
-/// Evidence of nothing, for one reason.
-pub use crate::signals::missing;
 
 impl Drop for Classifier {
     fn drop(&mut self) {

@@ -19,12 +19,11 @@ mod compress;
 mod manifest;
 mod tell;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use compile::{Inputs, Shelf};
-pub use tell::all_missing as missing;
-pub use compress::Compression;
 use bank::Bank;
+pub use compile::{Inputs, Shelf};
+pub use compress::Compression;
 
 /// Earlier texts of one request that are read for attacks and personal data.
 pub const MAX_HISTORY_TEXTS: usize = 256;

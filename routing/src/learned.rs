@@ -94,23 +94,25 @@ pub struct Learned {
 impl Learned {
     /// No classifier measured anything.
     pub const fn none() -> &'static Self {
-        const fn missing<T>() -> Reading<T> {
-            Reading::Missing(Unknown::NoClassifier)
-        }
-        static NONE: Learned = Learned {
-            embedding: missing(),
-            domain: missing(),
-            complexity: missing(),
-            preference: missing(),
-            fact_check: missing(),
-            user_feedback: missing(),
-            jailbreak: missing(),
-            pii: missing(),
-            kb: missing(),
-            modality: missing(),
-            reask: missing(),
-        };
+        static NONE: Learned = Learned::missing(Unknown::NoClassifier);
         &NONE
+    }
+
+    /// Every family is unknown, for one reason.
+    pub const fn missing(why: Unknown) -> Self {
+        Self {
+            embedding: Reading::Missing(why),
+            domain: Reading::Missing(why),
+            complexity: Reading::Missing(why),
+            preference: Reading::Missing(why),
+            fact_check: Reading::Missing(why),
+            user_feedback: Reading::Missing(why),
+            jailbreak: Reading::Missing(why),
+            pii: Reading::Missing(why),
+            kb: Reading::Missing(why),
+            modality: Reading::Missing(why),
+            reask: Reading::Missing(why),
+        }
     }
 }
 
@@ -143,6 +145,7 @@ pub struct ComplexityReading {
 
 /// Evidence of an attack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct JailbreakReading {
     /// Probability of an attack in the current text.
     pub current: f64,
@@ -150,15 +153,22 @@ pub struct JailbreakReading {
     pub history: Option<f64>,
     /// Per rule: the greatest similarity of any read text to attack examples and to harmless ones.
     pub contrastive: Vec<Option<(f64, f64)>>,
+    /// A text was too long to be read whole: what was not found may still be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// Entities of personal data: type and confidence.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PiiReading {
     /// In the current text.
     pub current: Vec<(String, f64)>,
     /// In earlier texts, if they were read.
     pub history: Option<Vec<(String, f64)>>,
+    /// A text was too long to be read whole: what was not found may still be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// Similarity to the labels of one knowledge base.

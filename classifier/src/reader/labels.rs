@@ -35,8 +35,7 @@ impl Polarity {
             return Some(Self::No);
         }
         let named = ATTACK.contains(&plain.as_str());
-        let has_harmless =
-            labels.iter().any(|other| HARMLESS.contains(&self::plain(other).as_str()));
+        let has_harmless = labels.iter().any(|other| HARMLESS.contains(&self::plain(other).as_str()));
         (named || has_harmless).then_some(Self::Yes)
     }
 

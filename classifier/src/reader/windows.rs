@@ -225,12 +225,7 @@ struct Sum {
 }
 
 impl TextSession for EncoderSession {
-    fn read(
-        &mut self,
-        texts: &[&str],
-        wanted: Wanted,
-        out: &mut Vec<TextReading>,
-    ) -> Result<(), ModelError> {
+    fn read(&mut self, texts: &[&str], wanted: Wanted, out: &mut Vec<TextReading>) -> Result<(), ModelError> {
         let first = out.len();
         let result = self.read_all(texts, wanted, first, out);
         if result.is_err() {
@@ -464,8 +459,7 @@ impl Shape {
             let goes_on = !begins && open.as_ref().is_some_and(|(entity, _)| entity.label == *kind);
             if !goes_on {
                 close(&mut open, out);
-                open =
-                    Some((Entity { start: *from, end: *to, label: kind.clone(), score: 0.0 }, 0.0));
+                open = Some((Entity { start: *from, end: *to, label: kind.clone(), score: 0.0 }, 0.0));
             }
             if let Some((entity, tokens)) = &mut open {
                 entity.end = *to;
@@ -497,9 +491,10 @@ impl Shape {
 fn close(open: &mut Option<(Entity, f32)>, out: &mut TextReading) {
     let Some((mut entity, tokens)) = open.take() else { return };
     entity.score /= tokens;
-    let seen = out.entities.iter_mut().rev().take(16).find(|known| {
-        known.label == entity.label && known.start < entity.end && entity.start < known.end
-    });
+    let seen =
+        out.entities.iter_mut().rev().take(16).find(|known| {
+            known.label == entity.label && known.start < entity.end && entity.start < known.end
+        });
     match seen {
         Some(known) => {
             known.start = known.start.min(entity.start);

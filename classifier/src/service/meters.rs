@@ -18,7 +18,11 @@ pub(super) fn describe() {
     );
     describe_histogram!("pintle_classifier_batch_texts", Unit::Count, "Texts of one call of a model");
     describe_counter!("pintle_classifier_cache_total", Unit::Count, "Texts that were looked up, by result");
-    describe_counter!("pintle_classifier_unknown_total", Unit::Count, "Questions without an answer, by reason");
+    describe_counter!(
+        "pintle_classifier_unknown_total",
+        Unit::Count,
+        "Questions without an answer, by reason"
+    );
     describe_counter!("pintle_classifier_failures_total", Unit::Count, "Calls of a model that failed");
 }
 

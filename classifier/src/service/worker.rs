@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use crossbeam_channel::TryRecvError;
 use pintle_routing::evidence::Unknown;
+use pintle_routing::learned::Learned;
 
 use super::cache::Cache;
 use super::engine::Engine;
 use super::{Counters, Job, Options, Queues, meters};
 use crate::reader::{TextReading, Wanted};
-use crate::signals::{Item, SignalPlan, missing};
+use crate::signals::{Item, SignalPlan};
 
 /// Answers until both queues are closed and empty.
 pub(super) fn run(queues: &Queues, cache: &Cache, counters: &Counters, options: &Options) {
@@ -91,7 +92,7 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Cache, counters: &Co
 fn late(job: Job, counters: &Counters) {
     counters.late.fetch_add(1, Ordering::Relaxed);
     meters::unknown(Unknown::Deadline);
-    (job.reply)(missing(Unknown::Deadline));
+    (job.reply)(Learned::missing(Unknown::Deadline));
 }
 
 /// A text to be read, and who wants it.

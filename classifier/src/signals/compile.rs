@@ -9,9 +9,7 @@ use pintle_routing::prototype::BankParams;
 use pintle_routing::signals::SignalKind;
 
 use super::manifest::Manifest;
-use super::{
-    Bank, Compression, Contrast, FamilyStatus, KnowledgeBase, SignalPlan, Slot, Source, family_of,
-};
+use super::{Bank, Compression, Contrast, FamilyStatus, KnowledgeBase, SignalPlan, Slot, Source, family_of};
 use crate::reader::{Head, TextReading, Wanted};
 
 /// Texts that are embedded in one call.
@@ -65,16 +63,15 @@ impl SignalPlan {
         let catalog = &config.global.model_catalog;
         let modules = &catalog.modules;
         let used = |kind: SignalKind| needs.contains(kind);
-        let contrastive = used(SignalKind::Jailbreak)
-            && signals.jailbreak.iter().any(|rule| rule.method == "contrastive");
+        let contrastive =
+            used(SignalKind::Jailbreak) && signals.jailbreak.iter().any(|rule| rule.method == "contrastive");
         let compares = used(SignalKind::Embedding)
             || used(SignalKind::Preference)
             || used(SignalKind::Complexity)
             || used(SignalKind::Kb)
             || used(SignalKind::Reask)
             || contrastive;
-        let embedder =
-            if compares { builder.open(None) } else { Opened::missing(Unknown::NoClassifier) };
+        let embedder = if compares { builder.open(None) } else { Opened::missing(Unknown::NoClassifier) };
         let semantic = BankParams::from(&catalog.embeddings.semantic.embedding_config.prototype_scoring);
 
         let embedding = used(SignalKind::Embedding).then(|| {
@@ -158,8 +155,8 @@ impl SignalPlan {
         });
         let mut heads = [None; 6];
         for head in Head::ALL.into_iter().filter(|head| used(family_of(*head))) {
-            let only_contrastive = head == Head::Jailbreak
-                && signals.jailbreak.iter().all(|rule| rule.method == "contrastive");
+            let only_contrastive =
+                head == Head::Jailbreak && signals.jailbreak.iter().all(|rule| rule.method == "contrastive");
             if only_contrastive {
                 continue;
             }
@@ -241,13 +238,7 @@ impl Builder<'_> {
     }
 
     /// Embeds the texts and thins them. `None` without a model, or if no text has a vector.
-    fn bank(
-        &mut self,
-        embedder: &Opened,
-        texts: &[String],
-        params: BankParams,
-        mean: bool,
-    ) -> Option<Bank> {
+    fn bank(&mut self, embedder: &Opened, texts: &[String], params: BankParams, mean: bool) -> Option<Bank> {
         let Source::Model(model) = embedder.source else { return None };
         let unknown: Vec<&String> = texts.iter().filter(|text| !self.vectors.contains_key(*text)).collect();
         if !unknown.is_empty() {

@@ -44,7 +44,8 @@ impl Compression {
             return Self::default();
         }
         let or = |own: f64, profile: f64| if own > 0.0 { own } else { profile };
-        let count = |own: i64, profile: usize| usize::try_from(own).ok().filter(|n| *n > 0).unwrap_or(profile);
+        let count =
+            |own: i64, profile: usize| usize::try_from(own).ok().filter(|n| *n > 0).unwrap_or(profile);
         let (c, p, r, n, depth, first, last) =
             match config.profile.to_ascii_lowercase().replace('-', "_").as_str() {
                 "coding" => (0.15, 0.30, 0.40, 0.15, 0.6, 2, 4),
@@ -142,9 +143,7 @@ impl Weights {
     fn scores(&self, sentences: &[&str]) -> Vec<f64> {
         let counts = term_counts(sentences);
         let n = sentences.len();
-        let depth = |at: usize| {
-            1.0 - self.depth * (std::f64::consts::PI * at as f64 / (n - 1) as f64).sin()
-        };
+        let depth = |at: usize| 1.0 - self.depth * (std::f64::consts::PI * at as f64 / (n - 1) as f64).sin();
         let measures = [
             (self.centrality, text_rank(&counts)),
             (self.position, (0..n).map(depth).collect()),
@@ -284,7 +283,10 @@ mod tests {
 
     #[test]
     fn sentences_of_other_scripts_end_too() {
-        assert_eq!(sentences("今日は。元気？ 3.5 is fine. Yes!\nNo"), ["今日は。", "元気？", "3.5 is fine.", "Yes!", "No"]);
+        assert_eq!(
+            sentences("今日は。元気？ 3.5 is fine. Yes!\nNo"),
+            ["今日は。", "元気？", "3.5 is fine.", "Yes!", "No"]
+        );
     }
 
     #[test]

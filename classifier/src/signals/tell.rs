@@ -13,21 +13,13 @@ use super::{Answers, Item, MAX_HISTORY_TEXTS, Question, SignalPlan, Source, Text
 use crate::reader::labels::{feedback, modality, yes_probability};
 use crate::reader::{Head, Polarity, TextReading};
 
-/// Below this an attack found in a part of a text is none.
-const SUSPECT: f64 = 0.5;
-
 type Told<T> = Result<T, Unknown>;
 
-pub(super) fn tell(
-    plan: &SignalPlan,
-    question: &Question,
-    items: &[Item],
-    answers: &Answers,
-) -> Learned {
+pub(super) fn tell(plan: &SignalPlan, question: &Question, items: &[Item], answers: &Answers) -> Learned {
     let teller = Teller { plan, question, items, answers };
     let mut learned = Learned::default();
     if question.current.is_empty() {
-        return all_missing(Unknown::NoInput);
+        return Learned::missing(Unknown::NoInput);
     }
     if plan.embedding.is_some() {
         learned.embedding = reading(teller.embedding());
@@ -65,24 +57,6 @@ pub(super) fn tell(
     learned
 }
 
-/// Every family is unknown for one reason.
-pub fn all_missing(why: Unknown) -> Learned {
-    Learned {
-        embedding: Reading::Missing(why),
-        domain: Reading::Missing(why),
-        complexity: Reading::Missing(why),
-        preference: Reading::Missing(why),
-        fact_check: Reading::Missing(why),
-        user_feedback: Reading::Missing(why),
-        jailbreak: Reading::Missing(why),
-        pii: Reading::Missing(why),
-        kb: Reading::Missing(why),
-        modality: Reading::Missing(why),
-        reask: Reading::Missing(why),
-        ..Learned::default()
-    }
-}
-
 fn reading<T>(told: Told<T>) -> Reading<T> {
     match told {
         Ok(value) => Reading::Given(value),
@@ -114,8 +88,7 @@ impl<'a> Teller<'a> {
             Source::Model(model) => model,
             Source::Missing(why) => return Err(why),
         };
-        let shortened =
-            self.items.iter().any(|item| item.model == model && item.text == TextRef::Compressed);
+        let shortened = self.items.iter().any(|item| item.model == model && item.text == TextRef::Compressed);
         let whole = !shortened || self.plan.uncompressed.contains(&family);
         self.answer(source, if whole { TextRef::Current } else { TextRef::Compressed })
     }
@@ -142,9 +115,8 @@ impl<'a> Teller<'a> {
 
     fn complexity(&self) -> Told<Vec<ComplexityReading>> {
         let query = self.vector(self.plan.embedder, SignalKind::Complexity)?;
-        let score = |bank: &Option<super::Bank>| {
-            bank.as_ref().and_then(|bank| bank.score(query)).unwrap_or(f64::NAN)
-        };
+        let score =
+            |bank: &Option<super::Bank>| bank.as_ref().and_then(|bank| bank.score(query)).unwrap_or(f64::NAN);
         let rules = self.plan.complexity.iter().flatten();
         Ok(rules
             .map(|(hard, easy)| ComplexityReading { text: (score(hard), score(easy)), image: None })
@@ -220,28 +192,23 @@ impl<'a> Teller<'a> {
         let contrastive = self.contrastive()?;
         let Some(source) = self.plan.heads[Head::Jailbreak as usize] else {
             // Only contrastive rules: the classifier's part is read by none of them.
-            return Ok(JailbreakReading { current: 0.0, history: None, contrastive });
+            return Ok(JailbreakReading { contrastive, ..JailbreakReading::default() });
         };
         let suspicion = |answer: &TextReading| -> Told<f64> {
             let labels = self.labels(source, Head::Jailbreak)?;
             let probabilities = &answer.probabilities[Head::Jailbreak as usize];
             let attack = yes_probability(labels, probabilities, |label| Polarity::of_attack(label, labels));
-            let attack = attack.ok_or(Unknown::ClassifierFailed)?;
-            // What was not read may hold the attack.
-            if answer.truncated && attack < SUSPECT { Err(Unknown::TooLong) } else { Ok(attack) }
+            attack.ok_or(Unknown::ClassifierFailed)
         };
-        let current = suspicion(self.current(source, SignalKind::Jailbreak)?)?;
-        let history = self.over_history(source, |answer| suspicion(answer))?;
-        let history = history.map(|all| all.into_iter().fold(0.0, f64::max));
-        Ok(JailbreakReading { current, history, contrastive })
+        let answer = self.current(source, SignalKind::Jailbreak)?;
+        let history = self.over_history(source, |answer| Ok((suspicion(answer)?, answer.truncated)))?;
+        let partial = answer.truncated || history.iter().flatten().any(|(_, truncated)| *truncated);
+        let history = history.map(|all| all.into_iter().map(|(attack, _)| attack).fold(0.0, f64::max));
+        Ok(JailbreakReading { current: suspicion(answer)?, history, contrastive, partial })
     }
 
     /// What every earlier text says; `None` if they are not read.
-    fn over_history<T>(
-        &self,
-        source: Source,
-        of: impl Fn(&TextReading) -> Told<T>,
-    ) -> Told<Option<Vec<T>>> {
+    fn over_history<T>(&self, source: Source, of: impl Fn(&TextReading) -> Told<T>) -> Told<Option<Vec<T>>> {
         let texts = self.question.prior_user.len() + self.question.non_user.len();
         if !self.plan.history || texts > MAX_HISTORY_TEXTS {
             return Ok(None);
@@ -267,9 +234,8 @@ impl<'a> Teller<'a> {
                     }
                 }
             }
-            let most = |bank: &super::Bank| {
-                vectors.iter().filter_map(|vector| bank.best(vector)).reduce(f64::max)
-            };
+            let most =
+                |bank: &super::Bank| vectors.iter().filter_map(|vector| bank.best(vector)).reduce(f64::max);
             // An empty side is opposite to everything; whether that counts is routing's to say.
             let side = |bank: &Option<super::Bank>| bank.as_ref().map_or(Some(-1.0), most);
             measured.push(side(&rule.attack).zip(side(&rule.harmless)));
@@ -279,16 +245,15 @@ impl<'a> Teller<'a> {
 
     fn pii(&self) -> Told<PiiReading> {
         let source = self.plan.heads[Head::Pii as usize].ok_or(Unknown::NoClassifier)?;
-        let entities = |answer: &TextReading| -> Told<Vec<(String, f64)>> {
-            if answer.truncated && answer.entities.is_empty() {
-                return Err(Unknown::TooLong);
-            }
+        let entities = |answer: &TextReading| -> Vec<(String, f64)> {
             let pair = |entity: &crate::reader::Entity| (entity.label.to_string(), probability(entity.score));
-            Ok(answer.entities.iter().map(pair).collect())
+            answer.entities.iter().map(pair).collect()
         };
-        let current = entities(self.current(source, SignalKind::Pii)?)?;
-        let history = self.over_history(source, entities)?.map(|all| all.into_iter().flatten().collect());
-        Ok(PiiReading { current, history })
+        let answer = self.current(source, SignalKind::Pii)?;
+        let history = self.over_history(source, |answer| Ok((entities(answer), answer.truncated)))?;
+        let partial = answer.truncated || history.iter().flatten().any(|(_, truncated)| *truncated);
+        let history = history.map(|all| all.into_iter().flat_map(|(entities, _)| entities).collect());
+        Ok(PiiReading { current: entities(answer), history, partial })
     }
 }
 

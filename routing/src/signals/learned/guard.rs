@@ -171,6 +171,9 @@ impl Jailbreak {
         }
         let earlier = reading.history.filter(|_| self.include_history).unwrap_or(0.0);
         let probability = reading.current.max(earlier);
+        if reading.partial && probability < self.threshold {
+            return Err(Unknown::TooLong);
+        }
         Ok(Evidence::scored(probability >= self.threshold, probability, probability))
     }
 }
@@ -194,6 +197,9 @@ impl Pii {
         let best = entities().filter(counts).map(|(_, confidence)| *confidence).fold(0.0, f64::max);
         if found == 0 && self.include_history && reading.history.is_none() {
             return Err(Unknown::NoInput);
+        }
+        if found == 0 && reading.partial {
+            return Err(Unknown::TooLong);
         }
         Ok(if found > 0 {
             Evidence::scored(true, best, found as f64)

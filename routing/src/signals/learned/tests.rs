@@ -231,6 +231,7 @@ fn jailbreaks() {
             current,
             history,
             contrastive: vec![None, None, margin, margin],
+            partial: false,
         }),
         ..Learned::default()
     };
@@ -265,7 +266,7 @@ fn personal_data() {
     let reading = |entities: &[(&str, f64)]| Learned {
         pii: Reading::Given(PiiReading {
             current: entities.iter().map(|(kind, p)| ((*kind).to_owned(), *p)).collect(),
-            history: None,
+            ..PiiReading::default()
         }),
         ..Learned::default()
     };
@@ -277,6 +278,20 @@ fn personal_data() {
     let mail = facts("write to ada@example.org");
     assert_eq!(measured(&policy, &mail, Learned::none(), "pii:any").truth, Truth::True);
     assert!(measured(&policy, &mail, Learned::none(), "pii:mail_ok").truth.is_unknown());
+}
+
+#[test]
+fn what_was_read_in_part_excludes_nothing() {
+    let yaml = "    jailbreak: [{name: j, threshold: 0.6}]\n    pii: [{name: p, threshold: 0.8, pii_types_allowed: [person]}]";
+    let policy = signals(yaml, &["jailbreak:j", "pii:p"], Pintle);
+    let part = |attack, kind: &str| Learned {
+        jailbreak: Reading::Given(JailbreakReading { current: attack, partial: true, ..Default::default() }),
+        pii: Reading::Given(PiiReading { current: vec![(kind.into(), 0.9)], partial: true, ..Default::default() }),
+        ..Learned::default()
+    };
+    let found = |learned: &Learned| ["jailbreak:j", "pii:p"].map(|signal| truth(&policy, learned, signal));
+    assert_eq!(found(&part(0.1, "PERSON")), [None, None]);
+    assert_eq!(found(&part(0.9, "IBAN")), [Some(true), Some(true)]);
 }
 
 #[test]
