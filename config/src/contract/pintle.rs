@@ -24,6 +24,30 @@ choice! {
         Compat = "compat",
     }
 
+    /// What runs classifier models.
+    pub enum ClassifierBackend {
+        /// A GPU through HIP where there is one, else the CPU.
+        #[default]
+        Auto = "auto",
+        /// The CPU.
+        Cpu = "cpu",
+        /// A GPU; the CPU answers while it cannot.
+        Hip = "hip",
+    }
+
+    /// In which numbers the CPU computes.
+    pub enum Precision {
+        /// bf16 where the processor has it, else f32.
+        #[default]
+        Auto = "auto",
+        /// 32-bit floats.
+        F32 = "f32",
+        /// bfloat16 products, 32-bit sums.
+        Bf16 = "bf16",
+        /// 8-bit integers: fastest, least exact.
+        Int8 = "int8",
+    }
+
     /// What happens when a locked session's model is gone.
     pub enum MissingModel {
         /// The lock is released and another model chosen.
@@ -57,6 +81,8 @@ contract! {
         session: Session,
         /// Flow documents on disk.
         journal: Journal,
+        /// What texts mean: models, their threads and limits.
+        classifier: Classifier,
         /// Whose behaviour is reproduced.
         profile: ProfileSetting,
         /// `x-authz-user-*` headers from clients are believed.
@@ -147,5 +173,50 @@ contract! {
         segment_bytes: u64 = 16_777_216 => 65_536..=1_073_741_824,
         /// Documents waiting to be written; more are dropped and counted.
         queue: u32 = 8_192 => 16..=1_048_576,
+    }
+
+    /// What texts mean: models, their threads and limits.
+    pub struct Classifier {
+        /// What runs the models.
+        backend: ClassifierBackend,
+        /// Directory of models; empty for `models` in `state_dir`.
+        models_dir: String,
+        /// Which model measures what.
+        models: ClassifierModels,
+        /// In which numbers the CPU computes.
+        precision: Precision,
+        /// Threads that read texts.
+        threads: u16 = 1 => 1..=256,
+        /// Requests that may wait for a thread; more go on without learned evidence.
+        queue: u32 = 1_024 => 1..=1_048_576,
+        /// Requests whose texts are read in one call.
+        batch: u16 = 32 => 1..=1024,
+        /// Milliseconds a request waits for evidence; what comes later counts as unknown.
+        deadline_ms: u32 = 1_000 => 1..=60_000,
+        /// Bytes of answers that are remembered.
+        cache_bytes: u64 = 67_108_864 => 0..=1_099_511_627_776,
+        /// Tokens of a window over a long text.
+        window_tokens: u32 = 256 => 16..=32_768,
+        /// Windows that are read of one text; the rest is not looked at.
+        max_windows: u16 = 32 => 1..=1024,
+    }
+
+    /// Which model measures what: a model's name or directory, `embedded` for the one inside the program, `off` for none;
+    /// empty for the one that `global.model_catalog` names where it is there, else `embedded`.
+    pub struct ClassifierModels {
+        /// Similarity to examples: embedding, preference, complexity, kb, reask.
+        embedding: String,
+        /// Subject of the text.
+        domain: String,
+        /// Whether facts need checking.
+        fact_check: String,
+        /// What the user says about the answer before.
+        user_feedback: String,
+        /// Attack or harmless.
+        jailbreak: String,
+        /// Text, image, or both wanted.
+        modality: String,
+        /// Personal data.
+        pii: String,
     }
 }
