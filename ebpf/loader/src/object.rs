@@ -1,0 +1,36 @@
+//! The programs, as they were built beforehand, and loading them.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{Map, MapData};
+use aya::{Ebpf, EbpfLoader};
+
+use crate::caps;
+use crate::status::Unavailable;
+
+/// `ebpf/prebuilt/steer.bpf.o`.
+pub(crate) static STEER: &[u8] = aya::include_bytes_aligned!("../../prebuilt/steer.bpf.o");
+
+/// Loads an object's maps. What the kernel lacks or forbids is said in the operator's words.
+pub(crate) fn load(
+    loader: &mut EbpfLoader<'_>,
+    bytes: &[u8],
+    needs: &[(u32, &str)],
+) -> Result<Ebpf, Unavailable> {
+    for (capability, name) in needs {
+        if !caps::may(*capability) {
+            return Err(Unavailable::new(format!("{name} is missing")));
+        }
+    }
+    loader.load(bytes).map_err(|error| Unavailable::because("the kernel takes no maps", &error))
+}
+
+/// A descriptor of `map` of its own.
+pub(crate) fn descriptor(ebpf: &mut Ebpf, map: &str) -> Result<OwnedFd, Unavailable> {
+    let data = match ebpf.take_map(map) {
+        Some(Map::Array(data) | Map::ReusePortSockArray(data)) => data,
+        _ => return Err(Unavailable::new(format!("the object has no map {map} of its kind"))),
+    };
+    let fd = MapData::fd(&data).as_fd().try_clone_to_owned();
+    fd.map_err(|error| Unavailable::because("out of descriptors", &error))
+}
