@@ -39,9 +39,12 @@
 
 #if defined(__HIPCC_RTC__) || defined(PK_NO_STDINT)
 typedef unsigned int uint32_t;
+typedef unsigned short uint16_t;
+typedef unsigned long size_t;
 typedef int int32_t;
 typedef signed char int8_t;
 #else
+#include <stddef.h>
 #include <stdint.h>
 #endif
 

@@ -1,0 +1,2 @@
+// The kernels as host code; including them registers them with the emulator.
+#include "../kernels/pintle.hip"
