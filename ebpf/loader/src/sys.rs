@@ -19,12 +19,12 @@ struct Element {
 }
 
 fn element(command: libc::c_long, map: BorrowedFd<'_>, key: u32, value: Option<u32>) -> io::Result<()> {
-    let value = value.unwrap_or_default();
     let attr = Element {
         map: map.as_raw_fd() as u32,
         reserved: 0,
         key: (&raw const key) as u64,
-        value: (&raw const value) as u64,
+        // The kernel demands zero where a command takes no value.
+        value: value.as_ref().map_or(0, |value| std::ptr::from_ref(value) as u64),
         flags: 0,
     };
     // SAFETY: the attribute and what it points to live until the call returns, and the map's keys and values
