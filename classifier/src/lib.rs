@@ -3,6 +3,7 @@
 //! [`encoder`] is the contract between everything that runs a model (the CPU here, a GPU elsewhere) and everything
 //! that asks one.
 
+pub mod cpu;
 pub mod encoder;
 pub mod model;
 pub mod reader;

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::{EncodeError, EncoderInfo, MAX_BATCH_TEXTS, MAX_BATCH_TOKENS};
 
 /// The tokens of one text.
@@ -94,12 +96,20 @@ impl Batch {
         &self.ends
     }
 
+    /// Where a text lies in [`Self::ids`].
+    ///
+    /// # Panics
+    ///
+    /// If there is no such text.
+    #[must_use]
+    pub fn range(&self, text: usize) -> Range<usize> {
+        let start = if text == 0 { 0 } else { self.ends[text - 1] };
+        start as usize..self.ends[text] as usize
+    }
+
     /// Where each text lies in [`Self::ids`].
-    pub fn ranges(&self) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + '_ {
-        (0..self.ends.len()).map(|text| {
-            let start = if text == 0 { 0 } else { self.ends[text - 1] };
-            start as usize..self.ends[text] as usize
-        })
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+        (0..self.ends.len()).map(|text| self.range(text))
     }
 
     /// Whether every text is within the model's length and every id below `vocabulary`. Back ends call this before

@@ -170,27 +170,26 @@ fn bert(config: Config, weights: Weights<'_>) -> Result<Network, LoadError> {
 fn modern_bert(config: Config, weights: Weights<'_>) -> Result<Network, LoadError> {
     let weights = weights.below(&["model.", ""], "embeddings.tok_embeddings.weight")?;
     let (hidden, inner) = (config.hidden, config.intermediate);
-    let block =
-        |layer: usize| {
-            let at = |name: &str| format!("layers.{layer}.{name}");
-            let reach = config.reach[layer];
-            let theta = config
-                .rotary
-                .map(|rotary| if reach.is_none() { rotary.global_theta } else { rotary.local_theta });
-            Ok(Block {
-                attention_norm: match layer {
-                    0 => None,
-                    _ => Some(weights.norm(&at("attn_norm"), hidden)?),
-                },
-                qkv: weights.linear(&at("attn.Wqkv"), 3 * hidden, hidden)?,
-                output: weights.linear(&at("attn.Wo"), hidden, hidden)?,
-                mlp_norm: weights.norm(&at("mlp_norm"), hidden)?,
-                up: weights.linear(&at("mlp.Wi"), 2 * inner, hidden)?,
-                down: weights.linear(&at("mlp.Wo"), hidden, inner)?,
-                reach,
-                theta,
-            })
-        };
+    let block = |layer: usize| {
+        let at = |name: &str| format!("layers.{layer}.{name}");
+        let reach = config.reach[layer];
+        let theta = config
+            .rotary
+            .map(|rotary| if reach.is_none() { rotary.global_theta } else { rotary.local_theta });
+        Ok(Block {
+            attention_norm: match layer {
+                0 => None,
+                _ => Some(weights.norm(&at("attn_norm"), hidden)?),
+            },
+            qkv: weights.linear(&at("attn.Wqkv"), 3 * hidden, hidden)?,
+            output: weights.linear(&at("attn.Wo"), hidden, hidden)?,
+            mlp_norm: weights.norm(&at("mlp_norm"), hidden)?,
+            up: weights.linear(&at("mlp.Wi"), 2 * inner, hidden)?,
+            down: weights.linear(&at("mlp.Wo"), hidden, inner)?,
+            reach,
+            theta,
+        })
+    };
     let head = match labels(&config, &weights)? {
         0 => None,
         labels => Some(Head {
