@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test bench bench-saar fuzz fmt lint build clean
+.PHONY: help demo test hip bench bench-saar fuzz fmt lint build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench-saar: ## Run the session-routing benchmark on all workloads; the drawing g
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly toolchain and cargo-fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+hip: ## Compile the GPU kernels for AMD (clang 22, no ROCm) and rewrite their budgets
+	@scripts/hip.sh build
 
 fmt: ## Format the sources
 	@cargo fmt --all

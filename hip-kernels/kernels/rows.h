@@ -41,7 +41,7 @@ PK_DEVICE void pk_row_normalize(pk_row &row, const float *gamma, const float *be
   const float inverse = pk_rsqrt(pk_wave_sum(squares) * scale + epsilon);
   PK_UNROLL for (int i = 0; i < PK_ROW_CHUNKS; i++) {
     const uint32_t chunk = pk_lane() + i * PK_WAVE;
-    if (chunk * 8 < hidden)
+    if (chunk * 8 < hidden) {
       PK_UNROLL for (int q = 0; q < 2; q++) {
         const pk_f4 g = ((const pk_f4 *)gamma)[2 * chunk + q];
         pk_f4 b = {};
@@ -49,6 +49,7 @@ PK_DEVICE void pk_row_normalize(pk_row &row, const float *gamma, const float *be
         PK_UNROLL for (int e = 0; e < 4; e++)
           row.v[i][4 * q + e] = (row.v[i][4 * q + e] - mean) * inverse * g[e] + b[e];
       }
+    }
   }
 }
 

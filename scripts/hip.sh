@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Compiles the GPU kernels with Debian's clang 22, without ROCm.
+#   scripts/hip.sh build    writes hip-kernels/prebuilt and hip-kernels/budgets.toml
+#   scripts/hip.sh check    builds aside and compares: digests where the compiler is the committed one, and in any case
+#                           that no kernel exceeds its budget; ends with 77 and a reason where clang 22 is absent
+#   scripts/hip.sh install  installs the compiler (Debian, root)
+set -euo pipefail
+cd "$(dirname "$0")/../hip-kernels"
+
+targets=(gfx90a gfx942 gfx950 gfx1100 gfx1201)
+packages=(clang-22 lld-22 llvm-22)
+
+install_compiler() {
+  apt-get update -qq
+  apt-get install -y --no-install-recommends "${packages[@]}"
+}
+
+need_compiler() {
+  local tool
+  for tool in clang-22 ld.lld-22 llvm-objdump-22 llvm-readelf-22 llvm-strip-22; do
+    if ! command -v "$tool" >/dev/null; then
+      echo "$tool is not installed (scripts/hip.sh install, or: apt-get install ${packages[*]})"
+      exit 77
+    fi
+  done
+}
+
+# Only what decides the code: no paths, no dates.
+compiler_identity() {
+  clang-22 --version | head -n 1
+  ld.lld-22 --version | sed 's/ (compatible.*//'
+}
+
+compile() {
+  local into=$1 target
+  mkdir -p "$into"
+  for target in "${targets[@]}"; do
+    clang-22 -x hip --offload-arch="$target" --cuda-device-only --no-gpu-bundle-output -nogpuinc -nogpulib \
+      -O3 -std=c++17 -Wall -Wextra -Werror -Wno-unused-parameter -fno-ident -fuse-cuid=none \
+      -o "$into/$target.co" kernels/pintle.hip
+    llvm-strip-22 --strip-all "$into/$target.co"
+    chmod 644 "$into/$target.co"
+  done
+  (cd "$into" && sha256sum -- *.co >SHA256SUMS)
+  compiler_identity >"$into/BUILDINFO"
+}
+
+case ${1:-check} in
+install) install_compiler ;;
+build)
+  need_compiler
+  rm -f prebuilt/*.co
+  compile prebuilt
+  python3 tools/budgets.py prebuilt --write budgets.toml
+  ;;
+check)
+  (cd prebuilt && sha256sum --check --quiet SHA256SUMS)
+  need_compiler
+  built=$(mktemp -d)
+  trap 'rm -rf "$built"' EXIT
+  compile "$built"
+  if cmp -s "$built/BUILDINFO" prebuilt/BUILDINFO; then
+    diff "$built/SHA256SUMS" prebuilt/SHA256SUMS || {
+      echo "the committed code objects are not what the sources give: scripts/hip.sh build"
+      exit 1
+    }
+    echo "the committed code objects are what the sources give"
+  else
+    echo "another compiler than the committed objects': digests are not compared"
+  fi
+  python3 tools/budgets.py "$built" --check budgets.toml
+  ;;
+*)
+  sed -n '2,7s/^# \{0,1\}//p' "$0"
+  exit 2
+  ;;
+esac
