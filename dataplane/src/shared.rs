@@ -11,6 +11,7 @@ use pintle_routing::units::UnixMillis;
 use pintle_sessions::{NameId, Store};
 
 use crate::flow::FinishedFlow;
+use crate::learned::Reading;
 use crate::meters::Meters;
 use crate::settings::{Settings, Startup};
 use crate::upstream::Upstreams;
@@ -29,6 +30,8 @@ pub struct Generation {
     pub meters: Meters,
     /// Numbers of this policy's names in session memory.
     pub names: Interned,
+    /// What is asked of the classifier; `None` if this policy needs nothing of it.
+    pub reading: Option<Reading>,
 }
 
 /// Numbers under which session memory knows this policy's names.

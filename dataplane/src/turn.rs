@@ -7,6 +7,7 @@ use pintle_routing::facts::{Facts, SessionIdentity};
 use pintle_routing::flow::Fault;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::Target;
+use pintle_routing::learned::Learned;
 use pintle_routing::outcome::{Refusal, Route, Verdict};
 use pintle_routing::policy::Inputs;
 use pintle_routing::units::{Micros, Tokens};
@@ -19,6 +20,7 @@ use crate::extract;
 use crate::failure::Failure;
 use crate::flow::Decided;
 use crate::json;
+use crate::learned;
 use crate::memory;
 use crate::relay;
 use crate::shared::now;
@@ -53,7 +55,8 @@ pub(crate) async fn serve(
     exchange: &mut Exchange,
     body: Body,
 ) -> Result<Next, Failure> {
-    let plan = match decide(connection, exchange, body)? {
+    let learned = learned::measure(connection, exchange, body).await?;
+    let plan = match decide(connection, exchange, body, learned.as_ref())? {
         Conclusion::Route(plan) => plan,
         Conclusion::Answer(text, stream) => {
             return Ok(relay::fixed_answer(connection, exchange, &text, stream).await);
@@ -83,16 +86,19 @@ fn refused(refusal: Refusal) -> Failure {
 }
 
 /// Reads the facts and decides. Nothing here waits.
-fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Result<Conclusion, Failure> {
+fn decide(
+    connection: &Connection,
+    exchange: &mut Exchange,
+    body: Body,
+    learned: Option<&Learned>,
+) -> Result<Conclusion, Failure> {
     let started = Instant::now();
     let worker = &connection.worker;
     let generation = exchange.generation.clone();
     let settings = &generation.settings;
     let store: &Store = &worker.shared.store;
-    let bytes = connection.body(body);
     let mut spans = worker.spans.borrow_mut();
-    let text = json::scan(bytes, exchange.dialect(), &json::ScanLimits::default(), &mut spans)
-        .map_err(|error| Failure::client(error.status(), "invalid_request_body", error.to_string()))?;
+    let text = scan(connection, exchange, body, &mut spans)?;
     let view = connection.head.view(&connection.input);
     let key = |tenant: &[u8], session: &[u8]| store.session_key(tenant, session);
     let options = extract::Options {
@@ -113,7 +119,7 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
         memory::recall(store, &mut facts, extract::tenant(view), text, &spans, now);
     let live = worker.live.borrow();
     let inputs = Inputs { facts: &facts, session: snapshot.as_ref(), provider_owner, now, live: &live };
-    let outcome = generation.policy.decide_with(&inputs);
+    let outcome = generation.policy.decide_measured(&inputs, learned.unwrap_or(Learned::none()));
     let elapsed = started.elapsed();
     exchange.flow.timings.routing_us = Micros(elapsed.as_micros() as u64);
 
@@ -145,6 +151,17 @@ fn decide(connection: &Connection, exchange: &mut Exchange, body: Body) -> Resul
         outcome,
     });
     Ok(conclusion)
+}
+
+/// Finds where in the body everything lies.
+pub(crate) fn scan<'a>(
+    connection: &'a Connection,
+    exchange: &Exchange,
+    body: Body,
+    spans: &mut json::Spans,
+) -> Result<&'a str, Failure> {
+    json::scan(connection.body(body), exchange.dialect(), &json::ScanLimits::default(), spans)
+        .map_err(|error| Failure::client(error.status(), "invalid_request_body", error.to_string()))
 }
 
 /// Finds a backend that begins to answer.

@@ -15,6 +15,7 @@ use pintle_routing::live::LiveSignals;
 use tracing::{info, warn};
 
 use crate::connection;
+use crate::io::bell::Tower;
 use crate::io::listener::Listener;
 use crate::io::watchdog::{TICK, Watchdog};
 use crate::io::{Gather, Stream, runtime, socket};
@@ -46,6 +47,8 @@ pub struct Worker {
     pub(crate) ids: RefCell<FlowIds>,
     pub(crate) spans: RefCell<Spans>,
     pub(crate) live: RefCell<LiveSignals>,
+    /// Where other threads ring when they have something for a task here.
+    pub(crate) tower: Rc<Tower>,
     connections: Cell<usize>,
     spare: RefCell<Vec<Vec<u8>>>,
     gathers: RefCell<Vec<Gather>>,
@@ -106,7 +109,7 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
             }
             None => info!(worker = id, core, %driver, "worker runs"),
         }
-        serve(Rc::new(Worker::new(id, shared)), sockets)
+        serve(id, shared, sockets)
     });
     match result {
         Ok(Ok(())) => {
@@ -122,7 +125,8 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
     }
 }
 
-async fn serve(worker: Rc<Worker>, sockets: Vec<TcpListener>) -> io::Result<()> {
+async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
+    let worker = Rc::new(Worker::new(id, shared)?);
     let mut descriptors: Vec<(usize, RawFd)> = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
         let listener = Listener::adopt(socket)?;
@@ -180,9 +184,9 @@ async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize) {
 }
 
 impl Worker {
-    fn new(id: u16, shared: Arc<Shared>) -> Self {
+    fn new(id: u16, shared: Arc<Shared>) -> io::Result<Self> {
         let ids = FlowIds::new(id, shared.startup.process_random);
-        Self {
+        Ok(Self {
             id,
             shared,
             dog: Watchdog::new(),
@@ -191,6 +195,7 @@ impl Worker {
             ids: RefCell::new(ids),
             spans: RefCell::default(),
             live: RefCell::default(),
+            tower: Tower::raise()?,
             connections: Cell::new(0),
             spare: RefCell::default(),
             gathers: RefCell::default(),
@@ -198,7 +203,7 @@ impl Worker {
             turn: Cell::new(usize::from(id)),
             ticks: Cell::new(0),
             latencies_read: RefCell::default(),
-        }
+        })
     }
 
     /// Takes up a new generation if there is one, and what was measured since the last tick.

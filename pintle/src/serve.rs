@@ -284,6 +284,7 @@ fn generation(
         names: Interned::of(&policy, &upstreams, store),
         policy,
         upstreams,
+        reading: None,
     }
 }
 

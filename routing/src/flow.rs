@@ -424,6 +424,9 @@ pub struct Usage {
 pub struct Timings {
     /// Facts, signals and decision.
     pub routing_us: Micros,
+    /// Wait for evidence that takes a classifier, if the policy asks for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classifier_us: Option<Micros>,
     /// From the request's end to the first byte of the backend's answer.
     pub first_byte_us: Option<Micros>,
     /// From the request's first byte to the answer's last.

@@ -255,6 +255,7 @@ fn tool_loop() -> FlowDocument {
         cost_usd: Some(Usd(0.000964)),
         timings: Timings {
             routing_us: Micros(84),
+            classifier_us: None,
             first_byte_us: Some(Micros(212_400)),
             total_us: Micros(1_840_000),
         },
@@ -289,7 +290,7 @@ fn refusal() -> FlowDocument {
             reason: "no model named gpt-9 is configured".to_owned(),
             ..VerdictRecord::default()
         },
-        timings: Timings { routing_us: Micros(7), first_byte_us: None, total_us: Micros(95) },
+        timings: Timings { routing_us: Micros(7), total_us: Micros(95), ..Timings::default() },
         outcome: Ending { status: 404, fault: Fault::Client, ..Ending::default() },
         ..FlowDocument::default()
     }

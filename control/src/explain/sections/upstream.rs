@@ -70,6 +70,9 @@ fn write_timings(page: &mut Page, document: &FlowDocument) {
     page.section("Time");
     let timings = &document.timings;
     page.pair("routing", &micros(timings.routing_us));
+    if let Some(waited) = timings.classifier_us {
+        page.pair("classifier", &micros(waited));
+    }
     page.pair("first byte", &timings.first_byte_us.map_or(String::new(), micros));
     page.pair("in all", &micros(timings.total_us));
 }
