@@ -47,8 +47,8 @@ pub struct Rule {
     pub hits: u64,
     /// [`DENY`] or [`ALLOW`].
     pub verdict: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// Where it comes from: 0 the configuration, 1 an operator. The kernel does not care.
+    pub origin: u32,
 }
 
 /// One source: an IPv4 address, or the first 64 bits of an IPv6 address.

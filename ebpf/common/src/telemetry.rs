@@ -1,7 +1,7 @@
 //! Telemetry: what the kernel knows of TCP connections, added up per endpoint.
 
 /// Endpoints; the least recently seen is forgotten.
-pub const ENDPOINTS: u32 = 4_096;
+pub const ENDPOINTS: u32 = 1_024;
 /// Connections whose connect time is being taken.
 pub const CONNECTING: u32 = 65_536;
 /// Endpoints whose retransmissions are watched system-wide.

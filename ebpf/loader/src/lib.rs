@@ -1,5 +1,6 @@
 //! What the kernel does for Pintle, where it may: choosing the worker of a new connection
-//! ([`steer`]), turning SYNs away before they cost a connection, and watching TCP from the inside.
+//! ([`steer`]), turning SYNs away before they cost a connection ([`guard`]), and watching TCP from the inside
+//! ([`telemetry`]).
 //!
 //! Each of the three is there or it is not; none is needed to serve, and none makes a start fail. The order of
 //! a start is
@@ -12,11 +13,15 @@
 //! Attachments belong to file descriptors of this process, or to the listening sockets: they end with it,
 //! however it ends. Nothing is pinned.
 
+mod btf;
 pub mod caps;
+pub mod guard;
 mod object;
 pub mod status;
 pub mod steer;
 mod sys;
+pub mod tcp_info;
+pub mod telemetry;
 
 mod begin;
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapData};
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 
 use crate::caps;
@@ -10,6 +11,12 @@ use crate::status::Unavailable;
 
 /// `ebpf/prebuilt/steer.bpf.o`.
 pub(crate) static STEER: &[u8] = aya::include_bytes_aligned!("../../prebuilt/steer.bpf.o");
+/// `ebpf/prebuilt/guard.bpf.o`.
+pub(crate) static GUARD: &[u8] = aya::include_bytes_aligned!("../../prebuilt/guard.bpf.o");
+/// `ebpf/prebuilt/telemetry.bpf.o`.
+pub(crate) static TELEMETRY: &[u8] = aya::include_bytes_aligned!("../../prebuilt/telemetry.bpf.o");
+/// `ebpf/prebuilt/retransmit.bpf.o`.
+pub(crate) static RETRANSMIT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/retransmit.bpf.o");
 
 /// Loads an object's maps. What the kernel lacks or forbids is said in the operator's words.
 pub(crate) fn load(
@@ -33,4 +40,21 @@ pub(crate) fn descriptor(ebpf: &mut Ebpf, map: &str) -> Result<OwnedFd, Unavaila
     };
     let fd = MapData::fd(&data).as_fd().try_clone_to_owned();
     fd.map_err(|error| Unavailable::because("out of descriptors", &error))
+}
+
+/// One of the object's maps, taken out of it.
+pub(crate) fn map<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<M, Unavailable> {
+    ebpf.take_map(name)
+        .and_then(|map| M::try_from(map).ok())
+        .ok_or_else(|| Unavailable::new(format!("the object has no map {name} of its kind")))
+}
+
+/// One of the object's programs.
+pub(crate) fn program<'e, P>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut P, Unavailable>
+where
+    &'e mut P: TryFrom<&'e mut Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| Unavailable::new(format!("the object has no program {name} of its kind")))
 }

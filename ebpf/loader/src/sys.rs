@@ -103,3 +103,13 @@ impl<T> Drop for Mapping<T> {
         }
     }
 }
+
+/// Nanoseconds since boot, sleep included: what rules expire by.
+pub(crate) fn boot_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time lives through the call; the clock exists on every kernel that loads programs.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time);
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -5,6 +5,8 @@
 #![feature(core_intrinsics)]
 #![allow(internal_features)]
 
+pub mod packet;
+
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 /// Reads a word that others write.

@@ -1,0 +1,357 @@
+//! Telemetry: round trips, retransmissions, connect times and failures, added up per endpoint.
+//!
+//! [`Telemetry`] lets the kernel do the sums, for all connections of a control group, without a system call per
+//! connection. [`Polled`] is the same sums without privilege, from [`TcpInfo`](crate::tcp_info::TcpInfo) of the
+//! connections that the caller holds.
+
+mod cgroup;
+mod polled;
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, SockOps};
+use aya::{Btf, Ebpf, EbpfLoader};
+use pintle_ebpf_common::telemetry::{
+    ACTIVE, Aggregate, EVENT_ABORTED, EVENT_FAILED, EVENT_RETRANSMIT, Event as RawEvent, Offsets, PASSIVE,
+    Retransmitted,
+};
+use serde::Serialize;
+
+pub use pintle_ebpf_common::telemetry::{BUCKETS, ENDPOINTS as MAX_ENDPOINTS, Endpoint as RawEndpoint};
+pub use polled::Polled;
+
+use crate::btf::Types;
+use crate::status::Unavailable;
+use crate::{caps, object};
+
+/// What is watched.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Directory of the control group (version 2) whose connections are watched; `None`: the one that this process
+    /// is in. Connections count if their socket was made in it.
+    pub cgroup: Option<PathBuf>,
+    /// Count retransmissions of watched endpoints system-wide too, which takes CAP_PERFMON.
+    pub system_retransmits: bool,
+}
+
+/// What numbers are added up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// Connections that were opened to this address.
+    Upstream(SocketAddr),
+    /// Connections that were accepted on this port.
+    Listener(u16),
+}
+
+impl Endpoint {
+    fn of(raw: RawEndpoint) -> Self {
+        if raw.role == PASSIVE {
+            return Self::Listener(raw.port);
+        }
+        let v6 = Ipv6Addr::from(raw.address);
+        let ip = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
+        Self::Upstream(SocketAddr::new(ip, raw.port))
+    }
+
+    fn raw(self) -> RawEndpoint {
+        match self {
+            Self::Listener(port) => RawEndpoint { address: [0; 16], port, role: PASSIVE },
+            Self::Upstream(address) => {
+                let v6 = match address.ip() {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                RawEndpoint { address: v6.octets(), port: address.port(), role: ACTIVE }
+            }
+        }
+    }
+}
+
+/// The sums of one endpoint. They only grow, except for the newest and the smallest round-trip time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Sums {
+    /// Connections established.
+    pub established: u64,
+    /// Connections that ended before they were established.
+    pub failed: u64,
+    /// Established connections that ended without farewell: reset, timed out, or closed with data unread.
+    pub aborted: u64,
+    /// Connections closed, by whatever way.
+    pub closed: u64,
+    /// Segments sent again, SYNs included.
+    pub retransmits: u64,
+    /// Of these, SYNs.
+    pub syn_retransmits: u64,
+    /// Segments sent again to or from this endpoint by anybody on this machine, where that is watched.
+    pub system_retransmits: u64,
+    /// Microseconds from connect to established, added up over `connects`.
+    pub connect_us: u64,
+    /// Connections whose connect time was taken.
+    pub connects: u64,
+    /// Round-trip samples.
+    pub samples: u64,
+    /// Smoothed round-trip times in microseconds, added up over `samples`.
+    pub srtt_us: u64,
+    /// The newest smoothed round-trip time in microseconds; 0: none yet.
+    pub last_srtt_us: u64,
+    /// The smallest round-trip time in microseconds; 0: none yet.
+    pub min_rtt_us: u64,
+    /// How many samples were below 2^(n+6) microseconds and not below half of it; the last bucket has all others.
+    pub histogram: [u64; BUCKETS],
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A segment was sent again.
+    Retransmit,
+    /// A connection ended before it was established.
+    Failed,
+    /// An established connection ended without farewell.
+    Aborted,
+}
+
+/// Something that should be rare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub at_ns: u64,
+    /// What.
+    pub what: What,
+    /// Whose connection.
+    pub endpoint: Endpoint,
+    /// The connection's other port: local for an upstream's, the client's for a listener's.
+    pub other_port: u16,
+    /// Smoothed round-trip time in microseconds; 0: none.
+    pub srtt_us: u32,
+    /// Smallest round-trip time in microseconds; 0: none.
+    pub min_rtt_us: u32,
+    /// Segments that this connection sent again so far.
+    pub total_retransmits: u32,
+}
+
+struct Maps {
+    aggregates: PerCpuHashMap<MapData, RawEndpoint, Aggregate>,
+    events: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    watched: Option<PerCpuHashMap<MapData, RawEndpoint, Retransmitted>>,
+}
+
+/// Programs on a control group, until it is dropped or the process ends.
+pub struct Telemetry {
+    maps: Mutex<Maps>,
+    cgroup: PathBuf,
+    without_system: Option<String>,
+    /// Dropping them detaches.
+    _programs: Vec<Ebpf>,
+}
+
+impl std::fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Telemetry").field("cgroup", &self.cgroup).finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// Attaches to a control group. Needs CAP_BPF and CAP_NET_ADMIN; nothing later does. If only the system-wide
+    /// count cannot be had, the rest is there and [`Self::without_system`] says why.
+    ///
+    /// # Errors
+    /// Why the kernel does not do the sums.
+    pub fn attach(options: &Options) -> Result<Self, Unavailable> {
+        let needs = [(caps::BPF, "CAP_BPF"), (caps::NET_ADMIN, "CAP_NET_ADMIN")];
+        let mut ebpf = object::load(&mut EbpfLoader::new(), object::TELEMETRY, &needs)?;
+        let cgroup = match &options.cgroup {
+            Some(cgroup) => cgroup.clone(),
+            None => cgroup::own()?,
+        };
+        let directory = File::open(&cgroup)
+            .map_err(|error| Unavailable::new(format!("control group {}: {error}", cgroup.display())))?;
+        let mut maps = Maps {
+            aggregates: object::map(&mut ebpf, "AGGREGATES")?,
+            events: object::map(&mut ebpf, "EVENTS")?,
+            lost: object::map(&mut ebpf, "LOST")?,
+            watched: None,
+        };
+        let program: &mut SockOps = object::program(&mut ebpf, "pintle_sock_ops")?;
+        program
+            .load()
+            .map_err(|error| Unavailable::because("the kernel takes no sock_ops program", &error))?;
+        // Links stand beside those of others in any case; the flag for that is refused here.
+        program
+            .attach(directory, CgroupAttachMode::Single)
+            .map_err(|error| Unavailable::because("the control group takes no program", &error))?;
+        let mut programs = vec![ebpf];
+        let mut without_system = None;
+        if options.system_retransmits {
+            match retransmits() {
+                Ok((object, watched)) => {
+                    programs.push(object);
+                    maps.watched = Some(watched);
+                }
+                Err(unavailable) => without_system = Some(unavailable.why),
+            }
+        }
+        Ok(Self { maps: Mutex::new(maps), cgroup, without_system, _programs: programs })
+    }
+
+    /// Whose connections are watched.
+    pub fn cgroup(&self) -> &std::path::Path {
+        &self.cgroup
+    }
+
+    /// Why [`Sums::system_retransmits`] are not counted although they were asked for.
+    pub fn without_system(&self) -> Option<&str> {
+        self.without_system.as_deref()
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Maps> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names the endpoints whose retransmissions are counted system-wide, in place of those named before. At most
+    /// 1024; further ones are not counted.
+    pub fn watch(&self, endpoints: &[Endpoint]) {
+        let mut maps = self.maps();
+        let Some(watched) = &mut maps.watched else { return };
+        let wanted: std::collections::HashSet<RawEndpoint> =
+            endpoints.iter().map(|endpoint| endpoint.raw()).collect();
+        let present: std::collections::HashSet<RawEndpoint> = watched.keys().filter_map(Result::ok).collect();
+        for endpoint in present.difference(&wanted) {
+            // One that is gone is what was wanted.
+            let _ = watched.remove(endpoint);
+        }
+        let cpus = aya::util::nr_cpus().unwrap_or(1);
+        for endpoint in wanted.difference(&present) {
+            if let Ok(zero) = PerCpuValues::try_from(vec![Retransmitted::default(); cpus]) {
+                // Beyond the map's size there is no entry, as said above.
+                let _ = watched.insert(endpoint, zero, 0);
+            }
+        }
+    }
+
+    /// The sums of every endpoint, in no order. A few microseconds per endpoint.
+    pub fn read(&self) -> Vec<(Endpoint, Sums)> {
+        let maps = self.maps();
+        let mut all: Vec<(Endpoint, Sums)> = maps
+            .aggregates
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(endpoint, cpus)| (Endpoint::of(endpoint), sum(&cpus)))
+            .collect();
+        let Some(watched) = &maps.watched else { return all };
+        for (endpoint, cpus) in watched.iter().filter_map(Result::ok) {
+            let segments = cpus.iter().map(|cpu| cpu.segments).sum();
+            let endpoint = Endpoint::of(endpoint);
+            match all.iter_mut().find(|(other, _)| *other == endpoint) {
+                Some((_, sums)) => sums.system_retransmits = segments,
+                None => all.push((endpoint, Sums { system_retransmits: segments, ..Sums::default() })),
+            }
+        }
+        all
+    }
+
+    /// Takes up to `most` events out of the ring, oldest first.
+    pub fn events(&self, most: usize) -> Vec<Event> {
+        let mut maps = self.maps();
+        let mut events = Vec::new();
+        while events.len() < most {
+            let Some(item) = maps.events.next() else { break };
+            events.extend(event(&item));
+        }
+        events
+    }
+
+    /// Events that nobody took before the ring was full.
+    pub fn lost_events(&self) -> u64 {
+        self.maps().lost.get(&0, 0).map_or(0, |cpus| cpus.iter().sum())
+    }
+}
+
+fn sum(cpus: &PerCpuValues<Aggregate>) -> Sums {
+    let mut sums = Sums::default();
+    let mut newest = 0;
+    for cpu in cpus.iter() {
+        sums.established += cpu.established;
+        sums.failed += cpu.failed;
+        sums.aborted += cpu.aborted;
+        sums.closed += cpu.closed;
+        sums.retransmits += cpu.retransmits;
+        sums.syn_retransmits += cpu.syn_retransmits;
+        sums.connect_us += cpu.connect_us;
+        sums.connects += cpu.connects;
+        sums.samples += cpu.samples;
+        sums.srtt_us += cpu.srtt_us;
+        if cpu.last_ns > newest {
+            newest = cpu.last_ns;
+            sums.last_srtt_us = cpu.last_srtt_us;
+        }
+        if cpu.min_rtt_us != 0 && (sums.min_rtt_us == 0 || cpu.min_rtt_us < sums.min_rtt_us) {
+            sums.min_rtt_us = cpu.min_rtt_us;
+        }
+        for (all, one) in sums.histogram.iter_mut().zip(cpu.histogram) {
+            *all += one;
+        }
+    }
+    sums
+}
+
+fn event(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() != size_of::<RawEvent>() {
+        return None;
+    }
+    // SAFETY: as many bytes as the structure has, and any bytes are one.
+    let raw: RawEvent = unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) };
+    let what = match raw.kind {
+        EVENT_RETRANSMIT => What::Retransmit,
+        EVENT_FAILED => What::Failed,
+        EVENT_ABORTED => What::Aborted,
+        _ => return None,
+    };
+    Some(Event {
+        at_ns: raw.at_ns,
+        what,
+        endpoint: Endpoint::of(raw.endpoint),
+        other_port: raw.other_port,
+        srtt_us: raw.srtt_us,
+        // The kernel's word for no sample.
+        min_rtt_us: if raw.min_rtt_us == u32::MAX { 0 } else { raw.min_rtt_us },
+        total_retransmits: raw.total_retransmits,
+    })
+}
+
+type Watched = PerCpuHashMap<MapData, RawEndpoint, Retransmitted>;
+
+fn retransmits() -> Result<(Ebpf, Watched), Unavailable> {
+    let unknown = |error: crate::btf::BtfError| Unavailable::new(error.to_string());
+    let types = Types::running().map_err(unknown)?;
+    let common = |member| types.offset("sock_common", member).map_err(unknown);
+    let offsets = Offsets {
+        family: common("skc_family")?,
+        state: common("skc_state")?,
+        daddr: common("skc_daddr")?,
+        daddr6: common("skc_v6_daddr")?,
+        dport: common("skc_dport")?,
+        num: common("skc_num")?,
+        srtt: types.offset("tcp_sock", "srtt_us").map_err(unknown)?,
+        reserved: 0,
+    };
+    let needs = [(caps::BPF, "CAP_BPF"), (caps::PERFMON, "CAP_PERFMON")];
+    let mut loader = EbpfLoader::new();
+    loader.override_global("OFFSETS", &offsets, true);
+    let mut ebpf = object::load(&mut loader, object::RETRANSMIT, &needs)?;
+    let watched = object::map(&mut ebpf, "WATCHED")?;
+    let kernel = Btf::from_sys_fs().map_err(|error| Unavailable::because("the kernel's types", &error))?;
+    let program: &mut BtfTracePoint = object::program(&mut ebpf, "pintle_retransmit")?;
+    program
+        .load("tcp_retransmit_skb", &kernel)
+        .and_then(|()| program.attach())
+        .map_err(|error| Unavailable::because("the kernel does not let itself be traced", &error))?;
+    Ok((ebpf, watched))
+}
