@@ -15,6 +15,10 @@ pub struct LearnedNeeds {
     families: u32,
     /// Earlier messages are read for attacks and personal data too.
     pub history: bool,
+    /// [`Learned::query_embedding`] is read.
+    pub query_embedding: bool,
+    /// [`Learned::model_similarity`] is read.
+    pub model_similarity: bool,
 }
 
 impl LearnedNeeds {
@@ -23,7 +27,7 @@ impl LearnedNeeds {
         let wanted = |kind: &SignalKind| kind.is_learned() && used(*kind);
         let families =
             SignalKind::ALL.into_iter().filter(wanted).fold(0, |bits, kind| bits | 1 << kind as u32);
-        Self { families, history }
+        Self { families, history, query_embedding: false, model_similarity: false }
     }
 
     /// A classifier has to measure this family.
@@ -33,7 +37,7 @@ impl LearnedNeeds {
 
     /// No classifier is needed.
     pub const fn is_empty(self) -> bool {
-        self.families == 0
+        self.families == 0 && !self.query_embedding && !self.model_similarity
     }
 }
 
@@ -89,6 +93,26 @@ pub struct Learned {
     pub modality: Reading<LabelReading>,
     /// Similarity of the current user turn to the earlier ones, newest first.
     pub reask: Reading<Vec<f64>>,
+    /// The embedding of the current user text by the model that selectors were trained with.
+    pub query_embedding: Reading<Vec<f32>>,
+    /// Cosine of the current user text and each of
+    /// [`Policy::descriptions`](crate::policy::Policy::descriptions).
+    pub model_similarity: Reading<Vec<f64>>,
+}
+
+/// What a learnt selector reads beside the evidence: recorded with the decision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueryReading {
+    /// Of [`Learned`], if the selector reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Reading<Vec<f32>>>,
+    /// Of [`Learned`], if the selector reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<Reading<Vec<f64>>>,
+    /// Hash of the user's id, if the selector reads what it taught.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u64>,
 }
 
 impl Learned {
@@ -112,6 +136,8 @@ impl Learned {
             kb: Reading::Missing(why),
             modality: Reading::Missing(why),
             reask: Reading::Missing(why),
+            query_embedding: Reading::Missing(why),
+            model_similarity: Reading::Missing(why),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod edits;
 pub mod evidence;
+pub mod experience;
 pub mod facts;
 pub mod flow;
 pub mod flow_id;

@@ -1,7 +1,10 @@
 //! What the data plane measures about each model and a selector may use.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::experience::Experience;
 use crate::ids::ModelId;
 
 /// Points of a latency distribution that are kept: the 0th, 5th, … 100th percentile.
@@ -79,6 +82,9 @@ pub struct LiveSignals {
     /// Bytes of envelope per prompt token, as learned by [`TokenRatio`](crate::signals::TokenRatio); anything
     /// but a positive number counts as [`DEFAULT_BYTES_PER_TOKEN`](crate::signals::DEFAULT_BYTES_PER_TOKEN).
     pub bytes_per_token: f64,
+    /// What feedback has taught; empty before there was any. Recorded beside the rest, as far as it was read.
+    #[serde(skip)]
+    pub experience: Arc<Experience>,
 }
 
 impl LiveSignals {

@@ -9,13 +9,14 @@ use pintle_config::{Config, Profile};
 
 use crate::edits::{Reasoning, RequestEdits};
 use crate::facts::{Facts, Needs, SessionSnapshot};
-use crate::ids::{DecisionId, ModelId, SignalId, Target};
+use crate::ids::{DecisionId, LoraId, ModelId, SignalId, Target};
 use crate::learned::LearnedNeeds;
 use crate::live::LiveSignals;
 use crate::outcome::Outcome;
 use crate::projections::Projections;
 use crate::rules::Rule;
 use crate::selection::capability::Capabilities;
+use crate::selection::pretrained::Pretrained;
 use crate::selection::{Candidate, Selector};
 use crate::session::{Pricing, SessionParams};
 use crate::signals::{CompileError, EvidenceTable, SignalDef, Signals};
@@ -24,6 +25,7 @@ use crate::units::{Tokens, UnixMillis};
 mod compile;
 mod decide;
 mod describe;
+mod learn;
 mod matched;
 mod order;
 mod replay;
@@ -32,6 +34,7 @@ mod session;
 mod tests;
 
 pub use describe::Record;
+pub use learn::FeedbackError;
 pub use matched::MATCHED_BYTES;
 
 /// A compiled configuration.
@@ -52,6 +55,8 @@ pub struct Policy {
     projections: Projections,
     decisions: Vec<Decision>,
     order: order::Order,
+    /// Texts that stand for models.
+    descriptions: Vec<String>,
     /// Effort of a reasoning candidate that names none.
     default_effort: String,
     on_missing: session::OnMissing,
@@ -74,9 +79,16 @@ pub struct ModelInfo {
     /// Declared capabilities.
     pub capabilities: Vec<String>,
     /// Canonical names: of the model, then of each adapter on it.
-    target_names: Vec<String>,
+    pub(crate) target_names: Vec<String>,
     pub(crate) can: Capabilities,
     reasoning: Option<ReasoningFamily>,
+}
+
+impl ModelInfo {
+    /// The canonical name of the model, or of an adapter on it.
+    pub(crate) fn target_name(&self, lora: Option<LoraId>) -> &str {
+        &self.target_names[lora.map_or(0, |lora| lora.index() + 1)]
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +141,21 @@ pub struct Inputs<'a> {
 impl Policy {
     /// Compiles a configuration, or says everything that keeps it from being one.
     pub fn compile(config: &Config, profile: Profile) -> Result<Self, Vec<CompileError>> {
-        compile::compile(config, profile)
+        Self::compile_with(config, profile, &Pretrained::default())
+    }
+
+    /// As [`Policy::compile`], with the files of selectors that were trained elsewhere.
+    pub fn compile_with(
+        config: &Config,
+        profile: Profile,
+        pretrained: &Pretrained,
+    ) -> Result<Self, Vec<CompileError>> {
+        compile::compile(config, profile, pretrained)
+    }
+
+    /// Texts that stand for models; a classifier compares a query to each, in this order.
+    pub fn descriptions(&self) -> &[String] {
+        &self.descriptions
     }
 
     /// Decides one turn. Nothing is stored; the same arguments give the same outcome.
@@ -160,12 +186,19 @@ impl Policy {
 
     /// The texts that this policy reads.
     pub fn needs(&self) -> Needs {
-        self.signals.needs()
+        let needs = self.signals.needs();
+        let embedded = self.learned_needs();
+        let embedded = embedded.query_embedding || embedded.model_similarity;
+        Needs { current_user: needs.current_user || embedded, ..needs }
     }
 
     /// What this policy asks of classifiers.
     pub fn learned_needs(&self) -> LearnedNeeds {
-        self.signals.learned_needs()
+        let selectors = || self.decisions.iter().map(|decision| &decision.selector);
+        let mut needs = self.signals.learned_needs();
+        needs.query_embedding = selectors().any(Selector::reads_embedding);
+        needs.model_similarity = selectors().any(Selector::reads_similarity);
+        needs
     }
 
     /// All models, indexed by [`ModelId`].
@@ -180,8 +213,7 @@ impl Policy {
 
     /// The canonical name of a target: the model's, or `model#adapter`. Session memory keeps this one.
     pub fn target_name(&self, target: Target) -> &str {
-        let names = &self.models[target.model.index()].target_names;
-        &names[target.lora.map_or(0, |lora| lora.index() + 1)]
+        self.models[target.model.index()].target_name(target.lora)
     }
 
     /// The target of a canonical name.

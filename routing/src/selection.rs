@@ -8,20 +8,25 @@
 use pintle_config::Profile;
 use smallvec::SmallVec;
 
+use crate::evidence::Unknown;
 use crate::facts::Facts;
 use crate::ids::Target;
 use crate::live::LiveSignals;
 use crate::policy::ModelInfo;
-use crate::trace::{CandidateScore, INLINE_CANDIDATES, ScoreReason};
-use crate::units::Tokens;
+use crate::trace::{CandidateScore, INLINE_CANDIDATES, ScoreReason, Unlearned};
+use crate::units::{Tokens, UnixMillis};
 
 pub(crate) mod automix;
 pub(crate) mod capability;
 pub(crate) mod compile;
 pub(crate) mod elo;
+pub(crate) mod gmtrouter;
 pub(crate) mod hybrid;
 pub mod latency_aware;
 pub mod multi_factor;
+pub mod pretrained;
+pub(crate) mod rl_driven;
+pub(crate) mod router_dc;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +53,10 @@ pub(crate) enum Selector {
     Elo(elo::Elo),
     Automix(automix::Automix),
     Hybrid(hybrid::Hybrid),
+    RouterDc(router_dc::RouterDc),
+    Pretrained(pretrained::Chooser),
+    RlDriven(rl_driven::RlDriven),
+    GmtRouter(gmtrouter::GmtRouter),
 }
 
 impl Selector {
@@ -59,6 +68,33 @@ impl Selector {
             Self::Elo(_) => "elo",
             Self::Automix(_) => "automix",
             Self::Hybrid(_) => "hybrid",
+            Self::RouterDc(_) => "router_dc",
+            Self::Pretrained(chooser) => chooser.kind.as_str(),
+            Self::RlDriven(_) => "rl_driven",
+            Self::GmtRouter(_) => "gmtrouter",
+        }
+    }
+
+    /// The query's embedding is read.
+    pub(crate) const fn reads_embedding(&self) -> bool {
+        matches!(self, Self::Pretrained(_))
+    }
+
+    /// Similarities of the query to descriptions are read.
+    pub(crate) const fn reads_similarity(&self) -> bool {
+        match self {
+            Self::RouterDc(_) => true,
+            Self::Hybrid(hybrid) => hybrid.router_dc.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What feedback taught is read.
+    pub(crate) const fn reads_experience(&self) -> bool {
+        match self {
+            Self::Elo(_) | Self::RlDriven(_) | Self::GmtRouter(_) => true,
+            Self::Hybrid(hybrid) => hybrid.elo.is_some(),
+            _ => false,
         }
     }
 }
@@ -72,11 +108,32 @@ pub(crate) struct Context<'a> {
     pub(crate) tokens: Tokens,
     pub(crate) live: &'a LiveSignals,
     pub(crate) profile: Profile,
+    pub(crate) query: Query<'a>,
+    /// Name of the decision; empty without one.
+    pub(crate) decision: &'a str,
+    /// Domain that made it match; empty without one.
+    pub(crate) category: &'a str,
+    pub(crate) now: UnixMillis,
+}
+
+/// What learnt selectors read of the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) embedding: Result<&'a [f32], Unknown>,
+    /// To each description of the policy.
+    pub(crate) similarities: Result<&'a [f64], Unknown>,
+    /// Hash of the user's id.
+    pub(crate) user: Option<u64>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn model(&self, at: usize) -> &'a ModelInfo {
         &self.models[self.candidates[at].target.model.index()]
+    }
+
+    /// The canonical name of a candidate's target.
+    pub(crate) fn name(&self, at: usize) -> &'a str {
+        self.model(at).target_name(self.candidates[at].target.lora)
     }
 }
 
@@ -109,6 +166,10 @@ pub(crate) fn select(selector: &Selector, context: &Context<'_>) -> (Scores, Cho
             Selector::Elo(selector) => selector.select(context, &mut scores),
             Selector::Automix(selector) => selector.select(context, &mut scores),
             Selector::Hybrid(selector) => selector.select(context, &mut scores),
+            Selector::RouterDc(selector) => selector.select(context, &mut scores),
+            Selector::Pretrained(selector) => selector.select(context, &mut scores),
+            Selector::RlDriven(selector) => selector.select(context, &mut scores),
+            Selector::GmtRouter(selector) => selector.select(context, &mut scores),
         },
     };
     (scores, choice)
@@ -122,6 +183,17 @@ fn by_position(scores: &mut Scores) -> Choice {
         score.reason = ScoreReason::Position(at as u16 + 1, count as u16);
     }
     Choice { index: best(scores), confidence: 1.0 }
+}
+
+/// As [`by_position`], for want of what a learnt selector needs.
+pub(crate) fn unlearned(why: Unlearned, scores: &mut Scores) -> Choice {
+    let choice = by_position(scores);
+    for score in scores.iter_mut() {
+        if let ScoreReason::Position(position, count) = score.reason {
+            score.reason = ScoreReason::Unlearned(why, position, count);
+        }
+    }
+    Choice { confidence: 0.0, ..choice }
 }
 
 /// Configured scores, scaled so that the best is at most 1.

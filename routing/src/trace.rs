@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
-use crate::evidence::{Evidence, Truth};
+use crate::evidence::{Evidence, Truth, Unknown};
 use crate::ids::{DecisionId, Target};
+use crate::learned::QueryReading;
 use crate::session::SessionTrace;
 
 /// Signals that a trace keeps without allocating.
@@ -35,6 +36,8 @@ pub struct DecisionTrace {
     pub selection_confidence: f64,
     /// What session policy weighed.
     pub session: Option<Box<SessionTrace>>,
+    /// What a learnt selector was given beside the evidence.
+    pub query: Option<Box<QueryReading>>,
 }
 
 /// Whether one decision's rules hold.
@@ -106,6 +109,71 @@ pub enum ScoreReason {
     Cascade(f64),
     /// A blend of other selectors.
     Blend(f64),
+    /// What a learnt selector found for it.
+    Learnt(Learnt, f64),
+    /// The selector was not trained for it, or found nothing that speaks for it.
+    NotTrained,
+    /// The model card has no description.
+    NoDescription,
+    /// What a learnt selector needs is missing, so its position decides: from 1, of so many.
+    Unlearned(Unlearned, u16, u16),
+    /// What feedback says of its success: a Beta distribution.
+    Believed {
+        /// Weight of successes.
+        alpha: f64,
+        /// Weight of failures.
+        beta: f64,
+    },
+    /// A sample of that distribution.
+    Sampled {
+        /// The sample.
+        value: f64,
+        /// Weight of successes.
+        alpha: f64,
+        /// Weight of failures.
+        beta: f64,
+    },
+    /// It is tried for the sake of exploration.
+    Explored,
+    /// Declared quality; the user has not rated it, or too little in all.
+    Quality(f64),
+    /// What the user preferred before.
+    Preferred {
+        /// Of the user, in `[0,1]`.
+        preference: f64,
+        /// Declared.
+        quality: f64,
+    },
+}
+
+/// What a learnt selector measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learnt {
+    /// Share of the neighbours' votes.
+    Votes,
+    /// Closeness of the nearest cluster, `1/(1+d)`.
+    Closeness,
+    /// Decision value of a support vector machine.
+    Margin,
+    /// Output of a perceptron.
+    Probability,
+    /// Cosine of query and description.
+    Similarity,
+}
+
+/// What a learnt selector lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlearned {
+    /// The query's embedding, and why.
+    NoEmbedding(Unknown),
+    /// An embedding of the length that the selector was trained with.
+    Dimension,
+    /// A label that is a candidate.
+    NoLabel,
+    /// A description of any candidate.
+    NoDescription,
+    /// A description that is similar enough.
+    NothingSimilar,
 }
 
 /// Which service level bound excluded a candidate.

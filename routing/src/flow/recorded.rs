@@ -9,10 +9,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Evidence;
+use crate::experience::Experience;
 use crate::facts::{
     Dialect, Facts, Identity, MessageCounts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource,
     Texts, ToolFacts,
 };
+use crate::learned::QueryReading;
 use crate::units::{Tokens, UnixMillis};
 
 /// Everything that [`Policy::decide`](crate::policy::Policy::decide) was given.
@@ -33,6 +35,12 @@ pub struct Recorded {
     pub now: UnixMillis,
     /// Live state of the models, by name; a model that is not listed was up, idle and unmeasured.
     pub live: RecordedLive,
+    /// What a learnt selector read of the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Box<QueryReading>>,
+    /// What feedback had taught, as far as the selector may have read it.
+    #[serde(default, skip_serializing_if = "Experience::is_empty")]
+    pub experience: Experience,
     /// Bytes per prompt token.
     pub bytes_per_token: f64,
 }

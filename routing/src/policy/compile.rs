@@ -13,6 +13,8 @@ use crate::ids::{LoraId, ModelId, Target};
 use crate::projections::Projections;
 use crate::rules::{MAX_DEPTH, Rule};
 use crate::selection::capability::Capabilities;
+use crate::selection::compile::LearntParts;
+use crate::selection::pretrained::Pretrained;
 use crate::selection::{Candidate, Selector};
 use crate::session::Pricing;
 use crate::signals::{CompileError, SignalKind, SignalNames, Signals, Used, blank};
@@ -23,7 +25,11 @@ const DECIDE_VERSION: u32 = 1;
 /// Models, decisions and signals are numbered in 16 bits.
 const MAX_ENTRIES: usize = u16::MAX as usize;
 
-pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<CompileError>> {
+pub(super) fn compile(
+    config: &Config,
+    profile: Profile,
+    pretrained: &Pretrained,
+) -> Result<Policy, Vec<CompileError>> {
     let mut errors = Vec::new();
     let mut notes = Vec::new();
     limit("routing.modelCards", config.routing.model_cards.len(), &mut errors);
@@ -41,6 +47,7 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
     let mut decisions = Vec::with_capacity(config.routing.decisions.len());
     let ranks = name_ranks(&config.routing.decisions);
     let on_missing = OnMissing::of(config);
+    let mut learnt = LearntParts { pretrained, descriptions: Vec::new() };
     for (at, decision) in config.routing.decisions.iter().enumerate() {
         let rules = match Rule::compile(&decision.rules, &mut names, &mut used) {
             Ok(rules) => rules,
@@ -61,8 +68,15 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
                 category = Some(def.name.clone());
             }
         });
-        let selection =
-            crate::selection::compile(decision, category.as_deref(), &candidates, &models, config, profile);
+        let selection = crate::selection::compile(
+            decision,
+            category.as_deref(),
+            &candidates,
+            &models,
+            config,
+            profile,
+            &mut learnt,
+        );
         if let Some(note) = &selection.note {
             let at = format!("routing.decisions[{:?}].algorithm", decision.name);
             notes.push(CompileError { at, what: note.clone() });
@@ -100,7 +114,7 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
     signals.restrict(used, &names.defs);
     Ok(Policy {
         profile,
-        digest: digest(config, profile),
+        digest: digest(config, profile, pretrained),
         requestable: requestable(config, &models, &targets),
         targets,
         models,
@@ -111,6 +125,7 @@ pub(super) fn compile(config: &Config, profile: Profile) -> Result<Policy, Vec<C
         defs: names.defs,
         projections,
         decisions,
+        descriptions: learnt.descriptions,
         order: Order { by_confidence: config.global.router.strategy == "confidence", profile },
         default_effort: match config.providers.defaults.default_reasoning_effort.as_str() {
             "" => "medium".into(),
@@ -309,7 +324,7 @@ fn note_undeclared(decisions: &[Decision], names: &SignalNames, notes: &mut Vec<
 }
 
 /// Over everything that decides, and nothing else: no listener, backend or key changes it.
-fn digest(config: &Config, profile: Profile) -> u64 {
+fn digest(config: &Config, profile: Profile, pretrained: &Pretrained) -> u64 {
     let mut hasher = Xxh3::new();
     let mut take = |text: String| {
         hasher.update(&(text.len() as u64).to_le_bytes());
@@ -333,5 +348,8 @@ fn digest(config: &Config, profile: Profile) -> u64 {
     take(format!("{:?}", config.global.services.authz));
     take(format!("{:?}", config.global.pintle.session.on_missing_model));
     take(format!("{:?}", config.global.pintle.shortfall_price_usd));
+    if pretrained.digests() != [0; 4] {
+        take(format!("{:?}", pretrained.digests()));
+    }
     hasher.digest()
 }

@@ -8,14 +8,16 @@ use smallvec::SmallVec;
 use super::order::Match;
 use super::session::{Proposal, Settled, Unsettled};
 use super::{Inputs, Policy};
+use crate::evidence::Unknown;
+use crate::experience::user_hash;
 use crate::facts::Facts;
 use crate::flow;
 use crate::ids::{DecisionId, SignalId, Target};
-use crate::learned::Learned;
+use crate::learned::{Learned, QueryReading, Reading};
 use crate::outcome::{
     Answer, Hold, INLINE_ALTERNATIVES, Outcome, Refusal, Route, SessionAction, SessionCommit, Switch, Verdict,
 };
-use crate::selection::{self, Candidate, Scores, Selector};
+use crate::selection::{self, Candidate, Query, Scores, Selector};
 use crate::session::{LockKind, MissingCause, SessionTrace};
 use crate::signals::{EvidenceTable, context_tokens};
 use crate::trace::{DecisionResult, DecisionTrace, ScoreReason};
@@ -43,7 +45,13 @@ impl Policy {
     /// As [`Policy::decide_with`], with what classifiers measured of the request.
     pub fn decide_measured(&self, inputs: &Inputs<'_>, learned: &Learned) -> Outcome {
         let identified = !inputs.facts.identity.user.is_empty();
-        self.decide_on(inputs, identified, |table, kb_metrics| {
+        let given = inputs.facts.identity.user;
+        let query = Query {
+            embedding: learned.query_embedding.given().map(Vec::as_slice),
+            similarities: learned.model_similarity.given().map(Vec::as_slice),
+            user: (!given.is_empty()).then(|| user_hash(given)),
+        };
+        self.decide_on(inputs, identified, query, |table, kb_metrics| {
             self.signals.evaluate(inputs.facts, learned, inputs.live.bytes_per_token, table);
             let metrics = self.projections.kb_metrics().iter();
             kb_metrics.extend(metrics.map(|(kb, name)| self.signals.kb_metric(kb, name, learned)));
@@ -55,6 +63,7 @@ impl Policy {
         &self,
         inputs: &Inputs<'_>,
         identified: bool,
+        query: Query<'_>,
         evaluate: impl FnOnce(&mut EvidenceTable, &mut SmallVec<[Option<f64>; 2]>),
     ) -> Outcome {
         let mut trace = DecisionTrace { identified, ..DecisionTrace::default() };
@@ -66,7 +75,7 @@ impl Policy {
         } else {
             let mut table = self.blank.clone();
             evaluate(&mut table, &mut trace.kb_metrics);
-            return self.conclude(inputs, requested, table, trace);
+            return self.conclude(inputs, requested, query, table, trace);
         };
         Outcome { verdict: Verdict::Refuse(refusal), trace }
     }
@@ -83,6 +92,7 @@ impl Policy {
         &self,
         inputs: &Inputs<'_>,
         requested: Requested,
+        query: Query<'_>,
         mut table: EvidenceTable,
         mut trace: DecisionTrace,
     ) -> Outcome {
@@ -96,7 +106,7 @@ impl Policy {
         }
         let verdict = match requested {
             Requested::Named(target) => Verdict::Route(self.explicit(inputs, target, chosen)),
-            _ => match self.automatic(inputs, chosen, demand, &mut trace) {
+            _ => match self.automatic(inputs, chosen, query, demand, &mut trace) {
                 Ok(route) => Verdict::Route(route),
                 Err(refusal) => Verdict::Refuse(refusal),
             },
@@ -167,6 +177,7 @@ impl Policy {
         &self,
         inputs: &Inputs<'_>,
         chosen: Option<Chosen>,
+        query: Query<'_>,
         demand: Option<f64>,
         trace: &mut DecisionTrace,
     ) -> Result<Route, Refusal> {
@@ -179,6 +190,7 @@ impl Policy {
             (None, None) => (&[], &Selector::Static(None)),
         };
         let tokens = context_tokens(inputs.facts, self.profile, inputs.live.bytes_per_token);
+        let category = chosen.and_then(|chosen| chosen.category);
         let context = selection::Context {
             candidates,
             models: &self.models,
@@ -186,9 +198,13 @@ impl Policy {
             tokens,
             live: inputs.live,
             profile: self.profile,
+            query,
+            decision: decision.map_or("", |decision| &decision.name),
+            category: category.map_or("", |category| self.signal_name(category)),
+            now: inputs.now,
         };
         let (mut scores, choice) = selection::select(selector, &context);
-        let category = chosen.and_then(|chosen| chosen.category);
+        trace.query = reading(selector, &query);
         let settled = self.settle(
             inputs,
             Proposal {
@@ -248,6 +264,19 @@ impl Policy {
             reason: Cow::Borrowed(phrase(settled.action)),
         }
     }
+}
+
+/// What the selector read of the query, to be recorded. Most read nothing, and nothing is kept.
+fn reading(selector: &Selector, query: &Query<'_>) -> Option<Box<QueryReading>> {
+    fn owned<T: Clone>(read: Result<&[T], Unknown>) -> Reading<Vec<T>> {
+        read.map_or_else(Reading::Missing, |values| Reading::Given(values.to_vec()))
+    }
+    let reading = QueryReading {
+        embedding: selector.reads_embedding().then(|| owned(query.embedding)),
+        similarity: selector.reads_similarity().then(|| owned(query.similarities)),
+        user: query.user.filter(|_| selector.reads_experience()),
+    };
+    (reading != QueryReading::default()).then(|| Box::new(reading))
 }
 
 const fn has_session(inputs: &Inputs<'_>) -> bool {

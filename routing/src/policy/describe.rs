@@ -19,7 +19,7 @@ use crate::outcome::{Outcome, SessionAction, Verdict};
 use crate::selection::Choice as BaseChoice;
 use crate::session::{self, SessionTrace};
 use crate::signals::{context_tokens, estimate_tokens};
-use crate::trace::{ScoreReason, SloBound};
+use crate::trace::{Learnt, ScoreReason, SloBound, Unlearned};
 use crate::units::Tokens;
 
 impl Policy {
@@ -219,6 +219,8 @@ impl Policy {
             provider_owner: inputs.provider_owner.map(str::to_owned),
             now: inputs.now,
             live: live.map(|(model, live)| (model.name.clone(), *live)).collect(),
+            query: outcome.trace.query.clone(),
+            experience: self.experience_read(inputs, outcome),
             bytes_per_token: inputs.live.bytes_per_token,
         }
     }
@@ -263,6 +265,39 @@ fn sentence(reason: ScoreReason) -> String {
         ScoreReason::Rating(rating) => format!("rating {rating:.0}"),
         ScoreReason::Cascade(value) => format!("expected value {value:.3}"),
         ScoreReason::Blend(blend) => format!("blended score {blend:.3}"),
+        ScoreReason::Learnt(learnt, value) => match learnt {
+            Learnt::Votes => format!("{:.0} % of the votes of the nearest samples", 100.0 * value),
+            Learnt::Closeness => format!("closeness {value:.3} of its nearest cluster"),
+            Learnt::Margin => format!("decision value {value:.3}"),
+            Learnt::Probability => format!("output {value:.3} of the network"),
+            Learnt::Similarity => format!("description is {value:.3} similar to the query"),
+        },
+        ScoreReason::NotTrained => "nothing that was learnt speaks for it".into(),
+        ScoreReason::NoDescription => "its model card has no description".into(),
+        ScoreReason::Unlearned(why, position, count) => {
+            format!("{}: configured as {position} of {count}", lacking(why))
+        }
+        ScoreReason::Believed { alpha, beta } => {
+            format!("succeeds with {:.3}: Beta({alpha:.1}, {beta:.1})", alpha / (alpha + beta))
+        }
+        ScoreReason::Sampled { value, alpha, beta } => {
+            format!("explored: sampled {value:.3} of Beta({alpha:.1}, {beta:.1})")
+        }
+        ScoreReason::Explored => "explored: chosen for the sake of exploration".into(),
+        ScoreReason::Quality(quality) => format!("declared quality {quality:.2}, not rated by this user"),
+        ScoreReason::Preferred { preference, quality } => {
+            format!("preferred by this user {preference:.3}, declared quality {quality:.2}")
+        }
+    }
+}
+
+fn lacking(why: Unlearned) -> String {
+    match why {
+        Unlearned::NoEmbedding(why) => format!("no embedding of the query ({})", why.as_str()),
+        Unlearned::Dimension => "the query's embedding is not as long as those trained with".into(),
+        Unlearned::NoLabel => "the selector's choice is no candidate".into(),
+        Unlearned::NoDescription => "no candidate has a description".into(),
+        Unlearned::NothingSimilar => "no description is similar enough to the query".into(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Taking a recorded decision again.
 
+use std::sync::Arc;
+
 use super::{Inputs, Policy};
 use crate::evidence::{Evidence, Unknown};
 use crate::flow::Recorded;
 use crate::learned::Learned;
 use crate::live::{LiveSignals, ModelLive};
 use crate::outcome::Outcome;
+use crate::selection::Query;
 
 impl Policy {
     /// Decides again from recorded inputs.
@@ -25,7 +28,16 @@ impl Policy {
             live: &live,
         };
         let has_texts = recorded.facts.private.is_some();
-        self.decide_on(&inputs, recorded.facts.identified, |table, kb_metrics| {
+        let read = recorded.query.as_deref();
+        let embedding = read.and_then(|read| read.embedding.as_ref());
+        let similarity = read.and_then(|read| read.similarity.as_ref());
+        let query = Query {
+            embedding: embedding.map_or(Err(Unknown::NotRecorded), |read| read.given().map(Vec::as_slice)),
+            similarities: similarity
+                .map_or(Err(Unknown::NotRecorded), |read| read.given().map(Vec::as_slice)),
+            user: read.and_then(|read| read.user),
+        };
+        self.decide_on(&inputs, recorded.facts.identified, query, |table, kb_metrics| {
             if has_texts {
                 self.signals.evaluate(&facts, Learned::none(), live.bytes_per_token, table);
             }
@@ -47,6 +59,7 @@ impl Policy {
         let of = |name: &str| recorded.live.iter().find(|(known, _)| known == name).map(|(_, live)| *live);
         let models = self.models.iter().map(|model| of(&model.name).unwrap_or_default());
         let models: Vec<ModelLive> = models.collect();
-        LiveSignals { models, bytes_per_token: recorded.bytes_per_token }
+        let experience = Arc::new(recorded.experience.clone());
+        LiveSignals { models, bytes_per_token: recorded.bytes_per_token, experience }
     }
 }

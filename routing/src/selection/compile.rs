@@ -5,19 +5,25 @@
 //! compat profile does the same.
 
 use pintle_config::{
-    Algorithm, AutomixSelection, Config, Decision, EloSelection, HybridSelection, ModelSelection, Profile,
+    Algorithm, AutomixSelection, Config, Decision, EloSelection, HybridSelection, ModelCard, ModelSelection,
+    Profile, RouterDcSelection,
 };
 
 use super::automix::Automix;
 use super::elo::Elo;
+use super::gmtrouter::GmtRouter;
 use super::hybrid::Hybrid;
 use super::latency_aware::LatencyAware;
 use super::multi_factor::MultiFactor;
+use super::pretrained::{Chooser, Pretrained, Trained};
+use super::rl_driven::RlDriven;
+use super::router_dc::{RouterDc, description};
 use super::{Candidate, Selector};
 use crate::policy::ModelInfo;
 
 const DEFAULT_COST_WEIGHT: f64 = 0.5;
 const DEFAULT_RATING: f64 = 1500.0;
+const DEFAULT_K_FACTOR: f64 = 32.0;
 const DEFAULT_MIN_COMPARISONS: f64 = 5.0;
 
 /// A compiled algorithm.
@@ -38,10 +44,13 @@ pub(crate) fn compile(
     models: &[ModelInfo],
     config: &Config,
     profile: Profile,
+    learnt: &mut LearntParts<'_>,
 ) -> Compiled {
     let default = Algorithm::default();
     let algorithm = decision.algorithm.as_ref().unwrap_or(&default);
-    let parts = Parts {
+    let mut parts = Parts {
+        learnt,
+        cards: &config.routing.model_cards,
         algorithm,
         global: &config.global.router.model_selection,
         scores: configured_scores(decision, category, candidates, models, config, profile),
@@ -88,7 +97,17 @@ fn configured_scores(
     candidates.iter().map(score).collect()
 }
 
-struct Parts<'a> {
+/// What compiling every decision's selector shares.
+pub(crate) struct LearntParts<'a> {
+    /// Files that were read.
+    pub(crate) pretrained: &'a Pretrained,
+    /// Texts that stand for models, each once.
+    pub(crate) descriptions: Vec<String>,
+}
+
+struct Parts<'a, 'l> {
+    learnt: &'a mut LearntParts<'l>,
+    cards: &'a [ModelCard],
     algorithm: &'a Algorithm,
     global: &'a ModelSelection,
     scores: Vec<Option<f64>>,
@@ -97,8 +116,8 @@ struct Parts<'a> {
     profile: Profile,
 }
 
-impl Parts<'_> {
-    fn selector(&self, kind: &str) -> (Selector, Option<String>) {
+impl Parts<'_, '_> {
+    fn selector(&mut self, kind: &str) -> (Selector, Option<String>) {
         let selector = match kind {
             "" | "static" => self.statically(),
             "multi_factor" => {
@@ -119,19 +138,69 @@ impl Parts<'_> {
                 );
                 return (self.statically(), Some(note));
             }
-            "router_dc" | "knn" | "kmeans" | "svm" | "mlp" | "rl_driven" | "gmtrouter" => {
-                let note = format!(
-                    "{kind} needs learned parameters, which this version does not read: \
-                                    candidates are scored as by static"
-                );
-                return (self.statically(), Some(note));
+            "router_dc" => {
+                let block = self.router_dc_block();
+                let descriptions = self.descriptions(block.use_capabilities);
+                let missing = descriptions.iter().filter(|text| text.is_none()).count();
+                let note = (missing > 0).then(|| {
+                    format!(
+                        "{missing} of the candidates have no description, and router_dc never chooses them"
+                    )
+                });
+                return (Selector::RouterDc(RouterDc::new(&block, descriptions)), note);
             }
+            "knn" | "kmeans" | "svm" | "mlp" => return self.pretrained(kind),
+            "rl_driven" => {
+                let priors = Selector::priors(&self.scores);
+                Selector::RlDriven(RlDriven::new(self.algorithm.rl_driven.as_ref(), priors))
+            }
+            "gmtrouter" => Selector::GmtRouter(GmtRouter::new(self.algorithm.gmtrouter.as_ref())),
             other => {
                 let note = format!("unknown algorithm {other:?}: candidates are scored as by static");
                 return (self.statically(), Some(note));
             }
         };
         (selector, None)
+    }
+
+    /// One that was trained elsewhere; without its file, as static.
+    fn pretrained(&self, kind: &str) -> (Selector, Option<String>) {
+        let no_file = format!("no file of a trained {kind} was read: candidates are scored as by static");
+        let kind = Trained::ALL.into_iter().find(|trained| trained.as_str() == kind);
+        let Some((kind, model)) = kind.and_then(|kind| Some((kind, self.learnt.pretrained.get(kind)?)))
+        else {
+            return (self.statically(), Some(no_file));
+        };
+        let names = self.candidates.iter().map(|candidate| {
+            let info = &self.models[candidate.target.model.index()];
+            candidate.target.lora.map_or(&*info.name, |lora| &*info.loras[lora.index()])
+        });
+        (Selector::Pretrained(Chooser::new(kind, model, names)), None)
+    }
+
+    /// By candidate: where its model's description lies among those of the policy.
+    fn descriptions(&mut self, with_capabilities: bool) -> Vec<Option<usize>> {
+        let texts: Vec<String> = self
+            .candidates
+            .iter()
+            .map(|candidate| description(&self.cards[candidate.target.model.index()], with_capabilities))
+            .collect();
+        let known = &mut self.learnt.descriptions;
+        let place = |text: String| {
+            if text.is_empty() {
+                return None;
+            }
+            let at = known.iter().position(|known| *known == text);
+            Some(at.unwrap_or_else(|| {
+                known.push(text);
+                known.len() - 1
+            }))
+        };
+        texts.into_iter().map(place).collect()
+    }
+
+    fn router_dc_block(&self) -> RouterDcSelection {
+        self.algorithm.router_dc.clone().unwrap_or_else(|| self.global.router_dc.clone())
     }
 
     /// v0.3.0 scores a model without a configured score 1, and takes the first candidate if the best has
@@ -164,7 +233,9 @@ impl Parts<'_> {
         };
         Elo {
             ratings: self.scores.iter().enumerate().map(rating).collect(),
-            comparisons: 0,
+            by_decision: block.category_weighted,
+            k_factor: if block.k_factor > 0.0 { block.k_factor } else { DEFAULT_K_FACTOR },
+            initial,
             min_comparisons: match block.min_comparisons {
                 count if count > 0 => count as f64,
                 _ => DEFAULT_MIN_COMPARISONS,
@@ -193,7 +264,7 @@ impl Parts<'_> {
         }
     }
 
-    fn hybrid(&self) -> Hybrid {
+    fn hybrid(&mut self) -> Hybrid {
         let own = match self.profile {
             Profile::Pintle => self.algorithm.hybrid.as_ref(),
             Profile::Compat => None,
@@ -208,9 +279,18 @@ impl Parts<'_> {
         };
         let block = self.block(own, &self.global.hybrid, defaults);
         let boost = if block.cost_weight > 0.0 { self.cost_weight() * block.cost_weight } else { 0.0 };
+        // What nobody asked for is not worth an embedding per request.
+        let asked = own.is_some() || self.global.hybrid != HybridSelection::default();
+        let router_dc = (asked && block.router_dc_weight > 0.0).then(|| {
+            let own = self.router_dc_block();
+            let descriptions = self.descriptions(own.use_capabilities);
+            (block.router_dc_weight, RouterDc::new(&own, descriptions))
+        });
+        let router_dc = router_dc.filter(|(_, selector)| selector.knows_any());
         Hybrid {
             elo: (block.elo_weight > 0.0).then(|| (block.elo_weight, self.elo())),
             automix: (block.automix_weight > 0.0).then(|| (block.automix_weight, self.automix())),
+            router_dc,
             cost_boost: boost,
             normalise: block.normalize_scores,
         }

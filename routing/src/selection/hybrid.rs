@@ -1,15 +1,16 @@
-//! `hybrid`: a weighted blend of `elo` and `automix`.
+//! `hybrid`: a weighted blend of `elo`, `automix` and `router_dc`.
 //!
 //! Each component's scores are scaled to `[0,1]` between its least and greatest (0.5 if all are equal) where
 //! `normalize_scores` is set, blended by weight, and multiplied by `1 + (1 − n)·decision cost weight·cost_weight`
-//! for priced candidates. The third component of v0.3.0, `router_dc`, needs embeddings of the models; without
-//! them its weight falls to the others, as it does there when it fails. The cache affinity that v0.3.0 adds
+//! for priced candidates. `router_dc` takes part where a block gives it weight and a candidate has a description;
+//! a turn without similarities gives its weight to the others, as v0.3.0 does when it fails. The cache affinity that v0.3.0 adds
 //! here belongs to the session and is weighed there, once.
 
 use smallvec::SmallVec;
 
 use super::automix::Automix;
 use super::elo::Elo;
+use super::router_dc::RouterDc;
 use super::{Choice, Context, Scores, best, min_max, range};
 use crate::trace::ScoreReason;
 
@@ -18,6 +19,7 @@ use crate::trace::ScoreReason;
 pub(crate) struct Hybrid {
     pub(crate) elo: Option<(f64, Elo)>,
     pub(crate) automix: Option<(f64, Automix)>,
+    pub(crate) router_dc: Option<(f64, RouterDc)>,
     /// The decision's own weight of cost times the blend's.
     pub(crate) cost_boost: f64,
     pub(crate) normalise: bool,
@@ -27,7 +29,7 @@ impl Hybrid {
     pub(super) fn select(&self, context: &Context<'_>, scores: &mut Scores) -> Choice {
         let eligible: SmallVec<[usize; 8]> =
             (0..scores.len()).filter(|at| scores[*at].reason.eligible()).collect();
-        let mut components: SmallVec<[(f64, Scores, Choice); 2]> = SmallVec::new();
+        let mut components: SmallVec<[(f64, Scores, Choice); 3]> = SmallVec::new();
         if let Some((weight, elo)) = &self.elo {
             let mut own = scores.clone();
             let choice = elo.select(context, &mut own);
@@ -36,6 +38,13 @@ impl Hybrid {
         if let Some((weight, automix)) = &self.automix {
             let mut own = scores.clone();
             let choice = automix.select(context, &mut own);
+            components.push((*weight, own, choice));
+        }
+        if let Some((weight, router_dc)) =
+            self.router_dc.as_ref().filter(|_| context.query.similarities.is_ok())
+        {
+            let mut own = scores.clone();
+            let choice = router_dc.select(context, &mut own);
             components.push((*weight, own, choice));
         }
         let total: f64 = components.iter().map(|(weight, ..)| weight).sum();

@@ -5,9 +5,11 @@ use pintle_config::Profile::{self, Compat, Pintle};
 use super::*;
 use crate::live::{Latency, ModelLive};
 use crate::outcome::Verdict;
-use crate::policy::Policy;
+use crate::policy::{Inputs, Policy};
 use crate::testing::{NOW, facts, policy};
 use crate::trace::SloBound;
+
+mod learnt;
 
 /// One decision over small, large and frontier with this algorithm.
 fn with(algorithm: &str, profile: Profile) -> Policy {
@@ -83,7 +85,7 @@ fn static_reads_the_scores_of_a_domain() {
 
 #[test]
 fn unknown_and_learned_algorithms_act_as_static_and_say_so() {
-    for kind in ["nosuch", "knn", "router_dc", "remom"] {
+    for kind in ["nosuch", "knn", "remom"] {
         let policy = with(&format!("type: {kind}"), Pintle);
         assert_eq!(choice(&policy, &LiveSignals::default()), "small");
         assert!(policy.notes()[0].what.contains(kind), "{:?}", policy.notes());

@@ -94,7 +94,11 @@ impl Turn {
 
     fn live(&self, policy: &Policy) -> LiveSignals {
         let of = |at| ModelLive { available: self.down != Some(at), ..ModelLive::default() };
-        LiveSignals { models: (0..policy.models().len()).map(of).collect(), bytes_per_token: 3.7 }
+        LiveSignals {
+            models: (0..policy.models().len()).map(of).collect(),
+            bytes_per_token: 3.7,
+            ..LiveSignals::default()
+        }
     }
 }
 
