@@ -32,7 +32,7 @@ mod server;
 mod sessions;
 
 use errors::AdminError;
-pub(crate) use server::{BoundAdmin, bind};
+pub(crate) use server::{BoundAdmin, SharedAdmin, bind};
 
 /// Most bytes of a request's head.
 pub const HEAD_BYTES: usize = 16 * 1024;

@@ -30,6 +30,11 @@ pub struct ControlHooks {
     /// Stops accepting, lets running requests end, and returns when none is left or the time is up. May
     /// block; called at most once, on a helper thread.
     pub drain: Box<dyn FnOnce(Duration) -> Drained + Send>,
+    /// The same after another process has taken over; [`ControlHooks::drain`] may follow and ends its patience.
+    pub retire: Box<dyn FnOnce(Duration) -> Drained + Send>,
+    /// Starts a process that takes over from this one, and waits until it has, or has failed to. May block; runs
+    /// one at a time on a helper thread. `None` where that is not possible.
+    pub upgrade: Option<Arc<dyn Fn() -> Result<String, String> + Send + Sync>>,
     /// Whether the data plane makes progress: `/health`, and the condition for the service manager's
     /// watchdog.
     pub alive: Check,

@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod journal;
 mod lifecycle;
 mod notify;
+pub mod passing;
 mod reload;
 mod signals;
 pub mod thread;
@@ -22,4 +23,6 @@ pub use admin::AdminOptions;
 pub use book::{SessionBook, SessionView};
 pub use hooks::{ControlHooks, Drained, ReloadReport, ReloadResult};
 pub use journal::{Full, JournalHandle, JournalOptions, PendingFlow};
-pub use thread::{ControlError, ControlHandle, ControlOptions, ControlThread, Driver, Exit};
+pub use thread::{
+    ControlError, ControlHandle, ControlOptions, ControlRemote, ControlThread, Driver, Exit, Inherited,
+};

@@ -1,5 +1,6 @@
 //! What the service manager is told (`sd_notify(3)`); nothing happens when no service manager listens.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -28,6 +29,15 @@ pub(crate) fn stopping(status: &str, patience: Duration) {
     ]);
 }
 
+/// Makes `pid` the process that the service manager supervises. Nothing is told from here on: it is not this
+/// process's service any more.
+pub(crate) fn hand_over(pid: u32) {
+    send(&[NotifyState::MainPid(pid)]);
+    HANDED_OVER.store(true, Ordering::Release);
+}
+
+static HANDED_OVER: AtomicBool = AtomicBool::new(false);
+
 /// Replaces the status line.
 pub(crate) fn status(status: &str) {
     send(&[NotifyState::Status(&one_line(status))]);
@@ -44,6 +54,9 @@ pub(crate) fn watchdog_period() -> Option<Duration> {
 }
 
 fn send(states: &[NotifyState<'_>]) {
+    if HANDED_OVER.load(Ordering::Acquire) {
+        return;
+    }
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be reached");
     }

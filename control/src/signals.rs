@@ -13,6 +13,8 @@ pub(crate) enum Signal {
     Terminate,
     /// SIGUSR1
     LogStatus,
+    /// SIGUSR2
+    Upgrade,
 }
 
 /// Signals from the moment it is made; equal ones that come close together may be seen as one.
@@ -25,6 +27,7 @@ struct Streams {
     terminate: Stream,
     interrupt: Stream,
     user1: Stream,
+    user2: Stream,
 }
 
 impl Signals {
@@ -36,6 +39,7 @@ impl Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
                 user1: signal(SignalKind::user_defined1())?,
+                user2: signal(SignalKind::user_defined2())?,
             })
         };
         Ok(Signals { streams: handle.then(listen).transpose()? })
@@ -49,6 +53,7 @@ impl Signals {
             _ = streams.interrupt.recv() => Signal::Terminate,
             _ = streams.hangup.recv() => Signal::Reload,
             _ = streams.user1.recv() => Signal::LogStatus,
+            _ = streams.user2.recv() => Signal::Upgrade,
         }
     }
 }

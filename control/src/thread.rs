@@ -6,27 +6,30 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc as startup;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle as TaskHandle, LocalSet, spawn_local};
 use tokio::time::MissedTickBehavior;
 
-use crate::admin::{self, Admin, AdminBindError, AdminOptions, BoundAdmin};
+use crate::admin::{self, Admin, AdminBindError, AdminOptions, BoundAdmin, SharedAdmin};
 use crate::book::SessionBook;
 use crate::clock::unix_millis;
 use crate::exposition::{Exposition, ExpositionError, UPKEEP_EVERY, names};
-use crate::hooks::{Check, ControlHooks, Drained, Periodic, Report};
+use crate::hooks::{Check, ControlHooks, Periodic};
 use crate::journal::{
     Appender, Backend, JournalError, JournalHandle, JournalOptions, OpenReport, Order, Writer,
 };
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::notify;
-use crate::reload::{ReloadError, Reloader};
-use crate::signals::{Signal, Signals};
+use crate::reload::Reloader;
+use crate::signals::Signals;
+
+use life::{End, Life};
 
 /// Submission queue entries of the control thread's ring; it writes one file at a time.
 const RING_ENTRIES: u32 = 64;
@@ -37,8 +40,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// How long the journal may take to write what is queued and to sync, at the end.
 const JOURNAL_CLOSE: Duration = Duration::from_secs(10);
 
-/// How long a reload that was asked for during the start waits before it tries again.
-const STARTING_REST: Duration = Duration::from_millis(20);
+/// How long the control thread may take to hand over.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Orders to the control thread that may wait.
 const PENDING_ORDERS: usize = 16;
@@ -66,9 +69,22 @@ pub struct ControlOptions {
     pub driver: Driver,
     /// How long running requests may take to end after SIGTERM (`global.pintle.timeouts.drain_ms`).
     pub drain: Duration,
-    /// Answer signals: SIGHUP reloads, SIGTERM and SIGINT drain, SIGUSR1 logs the status. Off in tests
-    /// that share a process.
+    /// How long they may take after another process has taken over (`global.pintle.timeouts.upgrade_drain_ms`).
+    pub retire: Duration,
+    /// Answer signals: SIGHUP reloads, SIGTERM and SIGINT drain, SIGUSR1 logs the status, SIGUSR2 upgrades. Off
+    /// in tests that share a process.
     pub handle_signals: bool,
+}
+
+/// What the control threads of two processes share during an upgrade. What is missing is made anew.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The lock of the flow journal.
+    pub journal_lock: Option<OwnedFd>,
+    /// The admin API's TCP listener.
+    pub admin_tcp: Option<OwnedFd>,
+    /// The admin API's unix socket.
+    pub admin_unix: Option<OwnedFd>,
 }
 
 /// Why the control thread did not start.
@@ -115,6 +131,19 @@ impl ControlThread {
     /// # Errors
     /// [`ControlError`]; nothing is left running then.
     pub fn spawn(options: ControlOptions, hooks: ControlHooks) -> Result<ControlHandle, ControlError> {
+        Self::take_over(options, hooks, None)
+    }
+
+    /// Starts it beside that of another process, whose part in `inherited` it shares. The admin API is left to
+    /// that one until this one is [ready](ControlHandle::announce_ready).
+    ///
+    /// # Errors
+    /// [`ControlError`]; nothing is left running then.
+    pub fn take_over(
+        options: ControlOptions,
+        hooks: ControlHooks,
+        inherited: Option<Inherited>,
+    ) -> Result<ControlHandle, ControlError> {
         let exposition = Exposition::install()?;
         let (handle, journal_orders) = JournalHandle::new(options.journal.queue);
         let (orders, order_queue) = mpsc::channel(PENDING_ORDERS);
@@ -123,6 +152,7 @@ impl ControlThread {
         let parts = Parts {
             options,
             hooks,
+            inherited,
             exposition,
             journal: handle.clone(),
             journal_orders,
@@ -164,6 +194,16 @@ impl ControlHandle {
         self.journal.clone()
     }
 
+    /// What a process that takes over needs of this one. Gives it once.
+    pub fn share(&mut self) -> Inherited {
+        std::mem::take(&mut self.started.shared)
+    }
+
+    /// A way to give orders while somebody else [waits](ControlHandle::join) for the end.
+    pub fn remote(&self) -> ControlRemote {
+        ControlRemote { orders: self.orders.clone() }
+    }
+
     /// What was found when the journal was opened, and how it is written.
     pub fn journal_report(&self) -> OpenReport {
         self.started.journal
@@ -201,26 +241,46 @@ impl ControlHandle {
     }
 }
 
+/// Gives orders to the control thread.
+#[derive(Debug, Clone)]
+pub struct ControlRemote {
+    orders: mpsc::Sender<ControlOrder>,
+}
+
+impl ControlRemote {
+    /// Leaves the service to process `pid`: the service manager is told, the admin API and the listeners are
+    /// left to it, running requests end. False if this process is ending already.
+    pub fn hand_over(&self, pid: u32) -> bool {
+        let (done, told) = startup::sync_channel(1);
+        self.orders.blocking_send(ControlOrder::HandOver { pid, done }).is_ok()
+            && told.recv_timeout(HAND_OVER).is_ok()
+    }
+}
+
 /// The control thread panicked; the panic message is on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the control thread panicked")]
 pub struct ControlPanic;
 
 /// What start-up found out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Started {
     journal: OpenReport,
     admin_address: Option<SocketAddr>,
+    shared: Inherited,
 }
 
+#[derive(Debug)]
 enum ControlOrder {
     Ready(String),
+    HandOver { pid: u32, done: startup::SyncSender<()> },
     Shutdown,
 }
 
 struct Parts {
     options: ControlOptions,
     hooks: ControlHooks,
+    inherited: Option<Inherited>,
     exposition: Exposition,
     journal: JournalHandle,
     journal_orders: mpsc::Receiver<Order>,
@@ -268,14 +328,26 @@ fn plain() -> Result<Runtime, ControlError> {
 }
 
 async fn supervise(parts: Parts, backend: Backend) {
-    let Parts { options, hooks, exposition, journal, journal_orders, orders, tell_start, tell_end } = parts;
-    let (appender, admin, signals, journal_report) = match open(&options, backend) {
-        Ok(opened) => opened,
-        // Nobody waits for an answer if the spawning thread is gone.
-        Err(error) => return drop(tell_start.send(Err(error))),
-    };
+    let Parts {
+        options,
+        hooks,
+        inherited,
+        exposition,
+        journal,
+        journal_orders,
+        orders,
+        tell_start,
+        tell_end,
+    } = parts;
+    let alone = inherited.is_none();
+    let Opened { appender, admin, signals, report: journal_report, shared: for_successor } =
+        match open(&options, backend, inherited.unwrap_or_default()) {
+            Ok(opened) => opened,
+            // Nobody waits for an answer if the spawning thread is gone.
+            Err(error) => return drop(tell_start.send(Err(error))),
+        };
     announce_start(&options, &journal_report, &admin);
-    let started = Started { journal: journal_report, admin_address: admin.address() };
+    let started = Started { journal: journal_report, admin_address: admin.address(), shared: for_successor };
     let lifecycle = Arc::new(Lifecycle::new());
     let reloader = Arc::new(Reloader::new(hooks.reload, Arc::clone(&lifecycle)));
     let shared = Arc::new(Admin {
@@ -295,7 +367,8 @@ async fn supervise(parts: Parts, backend: Backend) {
     });
     let writer = Writer::new(journal.shared(), appender, options.journal.segment_bytes, unix_millis);
     let writer = spawn_local(writer.run(journal_orders));
-    let admin = spawn_local(admin.serve(shared));
+    let (answers, answering) = watch::channel(alone);
+    let admin = spawn_local(admin.serve(shared, answering));
     spawn_local(upkeep(exposition, journal.clone(), hooks.sessions));
     spawn_local(watchdog(hooks.alive, Arc::clone(&lifecycle)));
     for periodic in hooks.periodic {
@@ -304,9 +377,12 @@ async fn supervise(parts: Parts, backend: Backend) {
     // `spawn` waits for this; if it does not, its handle is gone and the orders below say so.
     let _ = tell_start.send(Ok(started));
 
-    let mut life = Life { lifecycle, reloader, status: hooks.status, signals, orders };
-    life.serve().await;
-    let exit = life.drain(hooks.drain, options.drain).await;
+    let mut life =
+        Life { lifecycle, reloader, status: hooks.status, upgrade: hooks.upgrade, signals, orders, answers };
+    let exit = match life.serve().await {
+        End::Asked => life.drain(hooks.drain, options.drain).await,
+        End::HandedOver(pid) => life.retire(pid, hooks.retire, hooks.drain, &options).await,
+    };
     close_journal(&journal, writer).await;
     // Dropping the server's task removes the socket file; waiting makes sure that it happened.
     admin.abort();
@@ -315,13 +391,22 @@ async fn supervise(parts: Parts, backend: Backend) {
     let _ = tell_end.send(exit);
 }
 
-type Opened = (Appender, BoundAdmin, Signals, OpenReport);
+struct Opened {
+    appender: Appender,
+    admin: BoundAdmin,
+    signals: Signals,
+    report: OpenReport,
+    shared: Inherited,
+}
 
-fn open(options: &ControlOptions, backend: Backend) -> Result<Opened, ControlError> {
-    let (appender, report) = Appender::open(&options.journal, backend)?;
-    let admin = admin::bind(&options.admin)?;
+fn open(options: &ControlOptions, backend: Backend, inherited: Inherited) -> Result<Opened, ControlError> {
+    let Inherited { journal_lock, admin_tcp, admin_unix } = inherited;
+    let (appender, report) = Appender::open(&options.journal, backend, journal_lock)?;
+    let mut admin = admin::bind(&options.admin, SharedAdmin { tcp: admin_tcp, unix: admin_unix })?;
     let signals = Signals::new(options.handle_signals).map_err(ControlError::Start)?;
-    Ok((appender, admin, signals, report))
+    let SharedAdmin { tcp: admin_tcp, unix: admin_unix } = admin.share();
+    let journal_lock = Some(appender.share().map_err(ControlError::Start)?);
+    Ok(Opened { appender, admin, signals, report, shared: Inherited { journal_lock, admin_tcp, admin_unix } })
 }
 
 fn announce_start(options: &ControlOptions, report: &OpenReport, admin: &BoundAdmin) {
@@ -336,80 +421,6 @@ fn announce_start(options: &ControlOptions, report: &OpenReport, admin: &BoundAd
     }
     if let Some(socket) = &options.admin.socket {
         tracing::info!(socket = %socket.display(), "admin API listens");
-    }
-}
-
-/// The process's life after start-up.
-struct Life {
-    lifecycle: Arc<Lifecycle>,
-    reloader: Arc<Reloader>,
-    status: Report,
-    signals: Signals,
-    orders: mpsc::Receiver<ControlOrder>,
-}
-
-impl Life {
-    /// Obeys until the end is asked for.
-    async fn serve(&mut self) {
-        let hangup = Arc::new(Notify::new());
-        let reloads = spawn_local(reload_on(Arc::clone(&hangup), Arc::clone(&self.reloader)));
-        loop {
-            tokio::select! {
-                signal = self.signals.next() => match signal {
-                    Signal::Reload => hangup.notify_one(),
-                    Signal::LogStatus => tracing::info!(status = %(self.status)(), "status"),
-                    Signal::Terminate => break,
-                },
-                order = self.orders.recv() => match order {
-                    Some(ControlOrder::Ready(status)) => {
-                        if self.lifecycle.advance(Phase::Running) {
-                            notify::ready(&status);
-                        }
-                    }
-                    Some(ControlOrder::Shutdown) | None => break,
-                },
-            }
-        }
-        reloads.abort();
-    }
-
-    async fn drain(&mut self, hook: Box<dyn FnOnce(Duration) -> Drained + Send>, limit: Duration) -> Exit {
-        self.lifecycle.advance(Phase::Draining);
-        notify::stopping("draining", limit + DRAIN_GRACE + JOURNAL_CLOSE);
-        tracing::info!(limit_ms = limit.as_millis() as u64, "draining");
-        let drained = tokio::task::spawn_blocking(move || hook(limit));
-        let exit = tokio::select! {
-            ended = tokio::time::timeout(limit + DRAIN_GRACE, drained) => match ended {
-                Ok(Ok(Drained { cut_off: 0 })) => Exit::Drained,
-                Ok(Ok(Drained { cut_off })) => Exit::CutOff(cut_off),
-                Ok(Err(_)) | Err(_) => Exit::Overrun,
-            },
-            () = self.terminated_again() => Exit::Hurried,
-        };
-        tracing::info!(?exit, "drained");
-        exit
-    }
-
-    async fn terminated_again(&mut self) {
-        while self.signals.next().await != Signal::Terminate {}
-    }
-}
-
-/// Reloads once for any number of SIGHUPs that came since the last reload began.
-async fn reload_on(hangup: Arc<Notify>, reloader: Arc<Reloader>) {
-    loop {
-        hangup.notified().await;
-        loop {
-            match Arc::clone(&reloader).reload().await {
-                Ok(_) => break,
-                // The listeners may serve a moment before that is announced: the signal is not lost for it.
-                Err(ReloadError::NotServing(Phase::Starting)) => tokio::time::sleep(STARTING_REST).await,
-                Err(reason) => {
-                    tracing::warn!("SIGHUP had no effect: {reason}");
-                    break;
-                }
-            }
-        }
     }
 }
 
@@ -473,5 +484,6 @@ async fn every((period, mut work): Periodic) {
     }
 }
 
+mod life;
 #[cfg(test)]
 mod tests;

@@ -151,6 +151,7 @@ fn serve(alive: Result<(), &'static str>, drain: impl FnOnce(Duration) -> Draine
         },
         driver: Driver::Auto,
         drain: PATIENCE,
+        retire: PATIENCE,
         handle_signals: true,
     };
     let reloads = AtomicU32::new(0);
@@ -166,6 +167,8 @@ fn serve(alive: Result<(), &'static str>, drain: impl FnOnce(Duration) -> Draine
         ready: Arc::new(|| Ok(())),
         status: Arc::new(|| json!({})),
         config: Arc::new(|| json!({})),
+        retire: Box::new(|_limit| Drained::default()),
+        upgrade: None,
         sessions: None,
         periodic: Vec::new(),
     };

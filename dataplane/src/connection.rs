@@ -160,7 +160,9 @@ impl Connection {
             let (deadline, wait) = match begun {
                 Some(begun) => (timeouts.head.saturating_sub(begun.elapsed()), Wait::More),
                 None if self.served == 0 => (timeouts.head, Wait::NextRequest),
-                None if self.worker.shared.life() == Life::Draining => return None,
+                None if self.worker.shared.life() == Life::Draining && !self.worker.shared.is_retiring() => {
+                    return None;
+                }
                 None => (timeouts.keep_alive, Wait::NextRequest),
             };
             self.make_room(BUFFER.min(limits.head_bytes));

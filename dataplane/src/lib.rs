@@ -19,6 +19,7 @@ pub mod flow;
 pub mod http;
 pub mod io;
 pub mod json;
+pub mod listening;
 pub mod learned;
 mod local;
 #[forbid(unsafe_code)]

@@ -89,6 +89,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// For requests in flight at shutdown.
     pub drain: Duration,
+    /// For requests in flight after another process has taken over.
+    pub retire: Duration,
 }
 
 /// Idle upstream connections.

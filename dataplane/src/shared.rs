@@ -1,7 +1,7 @@
 //! What all workers of a process share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -130,6 +130,8 @@ pub struct Shared {
     /// Per worker, when its loop last turned (milliseconds since the Unix epoch).
     pub heartbeats: Vec<AtomicU64>,
     life: AtomicU8,
+    retiring: AtomicBool,
+    succeeded: AtomicBool,
 }
 
 /// A worker whose loop has not turned for this long is stuck.
@@ -156,6 +158,8 @@ impl Shared {
             ended: AtomicUsize::new(0),
             heartbeats,
             life: AtomicU8::new(Life::Starting as u8),
+            retiring: AtomicBool::new(false),
+            succeeded: AtomicBool::new(false),
         })
     }
 
@@ -183,8 +187,27 @@ impl Shared {
             .filter(|_| self.life() == Life::Serving)
     }
 
-    /// Starts draining; workers notice within one tick.
+    /// Starts draining because another process serves the same listeners now; workers notice within one tick.
+    /// They leave what waits in the listeners' queues to it, and let idle clients send one more request.
+    pub fn retire(&self) {
+        self.succeeded.store(true, Ordering::Release);
+        self.retiring.store(true, Ordering::Release);
+        self.life.store(Life::Draining as u8, Ordering::Release);
+    }
+
+    /// Whether this process drains because another one has taken over.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Acquire)
+    }
+
+    /// Whether another process has the listeners, for good.
+    pub fn has_successor(&self) -> bool {
+        self.succeeded.load(Ordering::Acquire)
+    }
+
+    /// Starts draining; workers notice within one tick. Ends the patience of [`Shared::retire`].
     pub fn drain(&self) {
+        self.retiring.store(false, Ordering::Release);
         self.life.store(Life::Draining as u8, Ordering::Release);
     }
 

@@ -16,10 +16,12 @@ use tracing::{info, warn};
 
 use crate::connection;
 use crate::io::bell::Tower;
+use crate::io::gate::Gate;
 use crate::io::listener::Listener;
 use crate::io::watchdog::{TICK, Watchdog};
 use crate::io::{Gather, Stream, runtime, socket};
 use crate::json::Spans;
+use crate::listening::Listening;
 use crate::settings::ListenerSettings;
 use crate::shared::{Life, Shared, now};
 use crate::upstream::{Balancer, Pool};
@@ -36,6 +38,11 @@ const POOL_SWEEP_TICKS: u32 = 20;
 const LATENCY_TICKS: u32 = 20;
 /// Wait before accepting again when the process is out of descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Connections accepted before those that are there get their turn.
+const ACCEPTED_AT_ONCE: usize = 16;
+/// How long a client that is idle when another process takes over may take to send its next request, which
+/// is answered with `Connection: close`. A client whose request meets a close on its way has lost it.
+const RETIRED_IDLE: Duration = Duration::from_secs(5);
 
 /// State of one worker thread. Never leaves it.
 pub struct Worker {
@@ -47,6 +54,7 @@ pub struct Worker {
     pub(crate) ids: RefCell<FlowIds>,
     pub(crate) spans: RefCell<Spans>,
     pub(crate) live: RefCell<LiveSignals>,
+    /// What the turns served here taught about sessions. Each worker learns for itself, so that none waits.
     /// Where other threads ring when they have something for a task here.
     pub(crate) tower: Rc<Tower>,
     connections: Cell<usize>,
@@ -58,32 +66,13 @@ pub struct Worker {
     latencies_read: RefCell<Vec<usize>>,
 }
 
-/// Binds every listener for every worker and starts the workers.
+/// Starts the workers on their sockets.
 ///
 /// # Errors
-/// An address that cannot be bound (named in the error), or a thread that cannot be started.
-pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
-    let startup = &shared.startup;
-    let mut bound = Vec::with_capacity(startup.workers.len());
-    // All sockets are bound before any worker accepts: the kernel's choice among them is then final.
-    for _ in &startup.workers {
-        let sockets = startup
-            .listeners
-            .iter()
-            .map(|listener| {
-                socket::listen(listener.address, startup.backlog).map_err(|error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("cannot listen on {} ({}): {error}", listener.address, listener.name),
-                    )
-                })
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        bound.push(sockets);
-    }
-    bound
-        .into_iter()
-        .enumerate()
+/// A thread that cannot be started.
+pub fn start(shared: &Arc<Shared>, listening: Listening) -> io::Result<Vec<JoinHandle<()>>> {
+    let workers = listening.workers.into_iter().enumerate();
+    workers
         .map(|(id, sockets)| {
             let shared = shared.clone();
             std::thread::Builder::new()
@@ -93,7 +82,7 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         .collect()
 }
 
-fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
+fn run(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) {
     let core = shared.startup.workers[usize::from(id)];
     if let Some(core) = core
         && let Err(error) = monoio::utils::bind_to_cpu_set([core])
@@ -125,16 +114,17 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) {
     }
 }
 
-async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) -> io::Result<()> {
+async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
     let worker = Rc::new(Worker::new(id, shared)?);
+    let gate = Rc::new(Gate::default());
     let mut descriptors: Vec<(usize, RawFd)> = Vec::new();
-    for (index, socket) in sockets.into_iter().enumerate() {
+    for (index, socket) in sockets {
         let listener = Listener::adopt(socket)?;
         descriptors.push((index, listener.descriptor()));
-        monoio::spawn(accept_loop(worker.clone(), listener, index));
+        monoio::spawn(accept_loop(worker.clone(), listener, index, gate.clone()));
     }
     worker.shared.listening.fetch_add(1, Ordering::AcqRel);
-    let mut drain_until: Option<Instant> = None;
+    let mut leaving: Option<Leaving> = None;
     loop {
         monoio::time::sleep(TICK).await;
         worker.dog.sweep();
@@ -147,38 +137,56 @@ async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<TcpListener>) -> io::R
         if worker.shared.life() != Life::Draining {
             continue;
         }
-        match drain_until {
+        let retiring = worker.shared.is_retiring();
+        let since = match &leaving {
             None => {
                 for (index, descriptor) in descriptors.drain(..) {
-                    worker.accept_queued(descriptor, index)?;
-                    // Ends the pending accept; the accept loop sees the drain and returns.
-                    socket::shutdown(descriptor, true);
+                    // Another process has these queues too, and empties them.
+                    if !worker.shared.has_successor() {
+                        worker.accept_queued(descriptor, index)?;
+                    }
                 }
+                gate.close();
                 worker.pool.clear();
-                drain_until = Some(Instant::now() + generation.settings.timeouts.drain);
+                Instant::now()
             }
-            Some(_) if worker.connections.get() == 0 => return Ok(()),
-            Some(until) if Instant::now() >= until => {
-                warn!(worker = worker.id, connections = worker.connections.get(), "drain deadline passed");
-                worker.dog.end_all();
-                // One more tick lets the tasks see it and record their flows.
-                monoio::time::sleep(TICK * 2).await;
-                return Ok(());
-            }
-            Some(_) => worker.dog.end_idle(),
+            Some(leaving) if leaving.retiring == retiring => leaving.since,
+            Some(_) => Instant::now(),
+        };
+        leaving = Some(Leaving { since, retiring });
+        let timeouts = &generation.settings.timeouts;
+        let patience = if retiring { timeouts.retire } else { timeouts.drain };
+        if worker.connections.get() == 0 {
+            return Ok(());
+        }
+        if since.elapsed() >= patience {
+            warn!(worker = worker.id, connections = worker.connections.get(), "drain deadline passed");
+            worker.dog.end_all();
+            // One more tick lets the tasks see it and record their flows.
+            monoio::time::sleep(TICK * 2).await;
+            return Ok(());
+        }
+        if !retiring || since.elapsed() >= RETIRED_IDLE {
+            worker.dog.end_idle();
         }
     }
 }
 
-async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, _)) => worker.adopt(Stream::accepted(socket, &worker.dog), index),
-            Err(_) if worker.shared.life() == Life::Draining => return,
-            Err(error) => {
-                warn!(worker = worker.id, %error, "accept failed");
-                monoio::time::sleep(ACCEPT_REST).await;
-            }
+/// The end of a worker.
+struct Leaving {
+    /// When it began, or began to be urgent.
+    since: Instant,
+    retiring: bool,
+}
+
+async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize, gate: Rc<Gate>) {
+    while let Some(ready) = gate.while_open(listener.ready()).await {
+        let accepted = ready.and_then(|()| worker.accept_some(&listener, index));
+        if let Err(error) = accepted
+            && worker.shared.life() != Life::Draining
+        {
+            warn!(worker = worker.id, %error, "accept failed");
+            monoio::time::sleep(ACCEPT_REST).await;
         }
     }
 }
@@ -256,10 +264,19 @@ impl Worker {
         });
     }
 
-    /// Accepts what already waits in a listener's queue, so that closing it resets nobody.
+    /// Accepts what waits, but no more than a share: the connections that are there want their turn too.
+    fn accept_some(self: &Rc<Self>, listener: &Listener, index: usize) -> io::Result<()> {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            let Some(socket) = listener.take()? else { break };
+            let socket = monoio::net::TcpStream::from_std(socket)?;
+            self.adopt(Stream::accepted(socket, &self.dog), index);
+        }
+        Ok(())
+    }
+
+    /// Accepts what already waits in a listener's queue, so that closing it resets nobody, and ends it.
     fn accept_queued(self: &Rc<Self>, descriptor: RawFd, index: usize) -> io::Result<()> {
-        socket::set_nonblocking(descriptor, true)?;
-        while let Some(socket) = socket::accept_now(descriptor, !runtime::on_io_uring()) {
+        while let Some(socket) = socket::accept_now(descriptor, !runtime::on_io_uring())? {
             let socket = monoio::net::TcpStream::from_std(socket)?;
             self.adopt(Stream::accepted(socket, &self.dog), index);
         }

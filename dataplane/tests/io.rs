@@ -46,8 +46,13 @@ async fn pair(dog: &Rc<Watchdog>) -> (Stream, TcpStream) {
     let address = socket.local_addr().unwrap();
     let listener = Listener::adopt(socket).unwrap();
     let peer = TcpStream::connect(address).unwrap();
-    let (accepted, _) = listener.accept().await.unwrap();
-    (Stream::accepted(accepted, dog), peer)
+    let accepted = loop {
+        listener.ready().await.unwrap();
+        if let Some(accepted) = listener.take().unwrap() {
+            break accepted;
+        }
+    };
+    (Stream::accepted(monoio::net::TcpStream::from_std(accepted).unwrap(), dog), peer)
 }
 
 fn descriptors() -> usize {

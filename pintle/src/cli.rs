@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve clients.
     Serve(Serve),
+    /// Replace the running gateway by the program that is installed now, without a request that fails.
+    Upgrade(Upgrade),
     /// Check and explain configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -56,6 +58,19 @@ pub(crate) struct Serve {
     /// Number of workers, instead of `global.pintle.workers`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) workers: Option<u16>,
+    /// Take over from the gateway that runs on the same state directory, if one does.
+    #[arg(long)]
+    pub(crate) take_over: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// Configuration of the running gateway; tells where its state directory is.
+    #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
+    pub(crate) config: PathBuf,
+    /// The state directory, where it is not the configured one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -5,9 +5,11 @@ mod cli;
 mod commands;
 mod environment;
 mod output;
+mod pretrained;
 mod resolve;
 mod serve;
 mod sink;
+mod upgrade;
 mod wire;
 
 use std::process::ExitCode;

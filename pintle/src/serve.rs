@@ -1,22 +1,26 @@
 //! `pintle serve`: start-up in order, reload, shutdown.
 //!
-//! Order of start: read and check the configuration, open session memory, start the control thread (which
-//! installs the metrics recorder), look backend names up, bind listeners, start workers, say ready. Each
-//! step fails with one sentence and leaves nothing behind.
+//! Order of start: read and check the configuration, ask the process to be replaced for what it has, open
+//! session memory, start the control thread (which installs the metrics recorder), look backend names up, bind
+//! listeners, start workers, take over, say ready. Each step fails with one sentence and leaves nothing behind.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pintle_config::{Config, Format, Profile, ProfileSetting, Report, Severity, secrets};
+use pintle_control::passing::Door;
 use pintle_control::{
     AdminOptions, ControlHooks, ControlOptions, ControlThread, Drained, Exit, JournalOptions, ReloadReport,
     ReloadResult,
 };
 use pintle_dataplane::io::runtime::DriverChoice;
+use pintle_dataplane::io::socket;
+use pintle_dataplane::listening::Listening;
 use pintle_dataplane::meters::{self, Meters};
 use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
 use pintle_dataplane::upstream::Upstreams;
@@ -29,7 +33,11 @@ use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
 use crate::sink::JournalSink;
+use crate::upgrade::{self, Host, Predecessor, Program, UpgradeError};
 use crate::{environment, resolve, wire};
+
+/// Where a service manager's descriptors begin (`SD_LISTEN_FDS_START`).
+const FIRST_INHERITED: RawFd = 3;
 
 /// Largest configuration file.
 const MAX_CONFIG_BYTES: u64 = pintle_config::MAX_BYTES as u64;
@@ -45,6 +53,10 @@ pub(crate) enum ServeError {
     Wire(#[from] wire::WireError),
     #[error("session memory: {0}")]
     Store(#[from] pintle_sessions::OpenError),
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
+    #[error("this program cannot be started again: {0}")]
+    Program(io::Error),
     #[error("cannot create {path}: {source}")]
     StateDir { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -72,6 +84,8 @@ struct Prepared {
 /// Runs the gateway until it is told to end.
 pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     init_logging();
+    let program = Program::of_this_process().map_err(ServeError::Program)?;
+    let mut inherited = socket::listening_from(FIRST_INHERITED, environment::listen_fds());
     let prepared = prepare(&options.config)?;
     announce_findings(&options.config, &prepared.report);
     let config = &prepared.config;
@@ -85,7 +99,13 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let state_dir = wire::state_dir(config, options.state_dir.clone());
     std::fs::create_dir_all(&state_dir)
         .map_err(|source| ServeError::StateDir { path: state_dir.clone(), source })?;
-    let store = open_store(&state_dir, config)?;
+    let mut predecessor = if options.take_over { Predecessor::ask(&state_dir)? } else { None };
+    if let Some(predecessor) = &mut predecessor {
+        info!(from = predecessor.pid(), "taking over");
+        inherited.extend(predecessor.listeners());
+    }
+    let lock = predecessor.as_mut().and_then(Predecessor::session_lock);
+    let store = open_store(&state_dir, config, lock)?;
 
     let control_options = ControlOptions {
         admin: AdminOptions {
@@ -104,12 +124,15 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
             _ => pintle_control::Driver::Auto,
         },
         drain: Duration::from_millis(pintle.timeouts.drain_ms.into()),
+        retire: Duration::from_millis(pintle.timeouts.upgrade_drain_ms.into()),
         handle_signals: true,
     };
     // The control thread starts first, because it installs the metrics recorder; its hooks find the data
     // plane here as soon as there is one.
     let plane: Arc<OnceLock<Arc<Plane>>> = Arc::default();
-    let control = ControlThread::spawn(control_options, hooks(&plane, &options.config, &store))?;
+    let shared_control = predecessor.as_mut().and_then(Predecessor::control);
+    let hooks = hooks(&plane, &options.config, &store);
+    let mut control = ControlThread::take_over(control_options, hooks, shared_control)?;
     meters::describe();
 
     let wired = wire::backends(config, &prepared.policy, &prepared.secrets);
@@ -123,23 +146,60 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     }
     let digest = generation.policy.digest_hex();
     let shared = Shared::new(generation, store.clone(), Box::new(JournalSink(control.journal())), startup);
-    let workers = worker::start(&shared).map_err(ServeError::Listen)?;
-    let _ = plane.set(Arc::new(Plane { shared: shared.clone(), source: Mutex::new(source) }));
+    let listening = Listening::bind(&shared.startup, inherited).map_err(ServeError::Listen)?;
+    let sockets = listening.duplicates().map_err(ServeError::Listen)?;
+    upgrade::keep_in_fd_store(&listening);
+    let taken_over = listening.inherited();
+    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets);
+    let workers = worker::start(&shared, listening).map_err(ServeError::Listen)?;
+    let running = Plane {
+        shared: shared.clone(),
+        source: Mutex::new(source),
+        host: host.clone(),
+        predecessor: predecessor.as_ref().map(Predecessor::pid),
+    };
+    let _ = plane.set(Arc::new(running));
     let deadline = Instant::now() + Duration::from_secs(10);
     while shared.life() == Life::Starting && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     let listeners: Vec<String> =
         shared.startup.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    info!(listeners = listeners.join(" "), workers = workers.len(), policy = digest, "ready");
+    if let Some(predecessor) = &predecessor {
+        predecessor.take_over()?;
+    }
+    info!(
+        listeners = listeners.join(" "),
+        inherited_sockets = taken_over,
+        workers = workers.len(),
+        policy = digest,
+        "ready"
+    );
     control.announce_ready(format!("serving on {}", listeners.join(" ")));
+    let door = upgrade::door(&state_dir);
+    // Without a door this process serves as well as any, it only cannot be replaced in passing.
+    let opened = host.listen(&door).and_then(|own| own.open().map(|()| own));
+    if let Err(error) = &opened {
+        warn!(path = %door.display(), %error, "upgrades are not possible");
+    }
+    if let Some(predecessor) = predecessor.take() {
+        predecessor.settled();
+    }
 
     let exit = control.join().map_err(|_| ServeError::ControlPanic)?;
     for worker in workers {
         // A worker that panicked has ended the process already.
         let _ = worker.join();
     }
-    drop((plane, shared));
+    let successor = host.successor();
+    if successor.is_none() {
+        Door::remove(&door);
+    }
+    drop((plane, shared, host, opened));
+    if let Some(pid) = successor {
+        info!(?exit, successor = pid, "this process has ended its requests; bye");
+        return Ok(());
+    }
     match Arc::try_unwrap(store).map(Store::close) {
         Ok(Ok(())) => {}
         // A request or an operator's question still holds it: the records are safe, only the mark is missing.
@@ -158,10 +218,14 @@ struct Plane {
     shared: Arc<Shared>,
     /// The configuration file in force.
     source: Mutex<Vec<u8>>,
+    host: Arc<Host>,
+    /// The process that this one has taken over from.
+    predecessor: Option<u32>,
 }
 
 fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Store>) -> ControlHooks {
     let starting = || "the data plane is starting".to_owned();
+    let (for_retire, for_upgrade) = (plane.clone(), plane.clone());
     let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names, for_gauges) = (
         plane.clone(),
         plane.clone(),
@@ -181,6 +245,16 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
         drain: Box::new(move |deadline| {
             for_drain.get().map_or(Drained::default(), |plane| drain(plane, deadline))
         }),
+        retire: Box::new(move |deadline| {
+            for_retire.get().map_or(Drained::default(), |plane| {
+                plane.shared.retire();
+                ended(plane, deadline)
+            })
+        }),
+        upgrade: Some(Arc::new(move || {
+            let plane = for_upgrade.get().ok_or_else(starting)?;
+            plane.host.upgrade().map(|pid| format!("process {pid} serves"))
+        })),
         alive: Arc::new(move || match for_alive.get() {
             None => Ok(()),
             Some(plane) => plane
@@ -239,12 +313,17 @@ fn prepare(path: &Path) -> Result<Prepared, ServeError> {
         ProfileSetting::Compat => Profile::Compat,
     };
     let policy =
-        Policy::compile(&config, profile).map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
+        crate::pretrained::policy(&config, profile).map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
     Ok(Prepared { config, policy, secrets, report, bytes })
 }
 
 fn lines(name: &str, errors: &[CompileError]) -> String {
     errors.iter().map(|error| format!("{name}: {error}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The state directory of the gateway that runs with this configuration.
+pub(crate) fn state_dir(path: &Path) -> Result<PathBuf, ServeError> {
+    Ok(wire::state_dir(&prepare(path)?.config, None))
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -288,13 +367,16 @@ fn generation(
     }
 }
 
-fn open_store(dir: &Path, config: &Config) -> Result<Arc<Store>, ServeError> {
+fn open_store(dir: &Path, config: &Config, shared: Option<OwnedFd>) -> Result<Arc<Store>, ServeError> {
     let session = &config.global.pintle.session;
     let options = Options {
         ttl_ms: u64::from(session.ttl_seconds) * 1000,
         ..Options::with_capacity(session.capacity.into())
     };
-    let (store, report) = Store::open(dir, &options, now().get())?;
+    let (store, report) = match shared {
+        Some(lock) => Store::adopt(dir, &options, lock)?,
+        None => Store::open(dir, &options, now().get())?,
+    };
     for message in report.messages() {
         warn!("{message}");
     }
@@ -312,6 +394,10 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     let mut source = plane.source.lock().unwrap_or_else(PoisonError::into_inner);
     let shared = &plane.shared;
     let before = shared.generation.load_full();
+    if plane.host.is_leaving() {
+        let why = "another process is taking over; it reads the configuration itself".to_owned();
+        return refused(before.policy.digest_hex(), why, Value::Null);
+    }
     let prepared = match prepare(path) {
         Ok(prepared) => prepared,
         Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
@@ -359,8 +445,14 @@ fn findings(report: &Report) -> Value {
 }
 
 fn drain(plane: &Plane, deadline: Duration) -> Drained {
+    plane.shared.drain();
+    plane.host.close();
+    ended(plane, deadline)
+}
+
+/// Waits for the workers to end.
+fn ended(plane: &Plane, deadline: Duration) -> Drained {
     let shared = &plane.shared;
-    shared.drain();
     let until = Instant::now() + deadline;
     while shared.running_workers() > 0 && Instant::now() < until {
         std::thread::park_timeout(Duration::from_millis(20));
@@ -399,6 +491,8 @@ fn status(plane: &Plane) -> Value {
         "generation": generation.serial,
         "policy_digest": generation.policy.digest_hex(),
         "workers": shared.startup.workers.len(),
+        "took_over_from": plane.predecessor,
+        "successor": plane.host.successor(),
         "connections": shared.connections.load(Ordering::Relaxed),
         "in_flight": shared.in_flight.load(Ordering::Relaxed),
         "models": models,

@@ -134,6 +134,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             client_write: ms(pintle.timeouts.client_write_ms),
             keep_alive: ms(pintle.timeouts.keep_alive_ms),
             drain: ms(pintle.timeouts.drain_ms),
+            retire: ms(pintle.timeouts.upgrade_drain_ms),
         },
         pool: PoolSettings {
             idle_per_backend: pintle.pool.idle_per_backend as usize,

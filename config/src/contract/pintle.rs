@@ -131,6 +131,8 @@ contract! {
         keep_alive_ms: u32 = 75_000 => 1..=86_400_000,
         /// For requests in flight at shutdown.
         drain_ms: u32 = 30_000 => 0..=86_400_000,
+        /// For requests in flight after another process has taken over in an upgrade.
+        upgrade_drain_ms: u32 = 600_000 => 0..=86_400_000,
     }
 
     /// Idle upstream connections.

@@ -1,10 +1,11 @@
 //! Appends batches of lines to segment files and keeps their total size within its bound.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use pintle_routing::units::UnixMillis;
 
@@ -17,6 +18,9 @@ const LOCK_FILE: &str = "flows.lock";
 /// Segment files kept at most, however small faults have left them.
 const MAX_SEGMENTS: usize = 65_536;
 
+/// Numbers tried for a new segment before that counts as a failure.
+const NUMBERS_TRIED: u64 = 16;
+
 pub(crate) struct Appender {
     dir: PathBuf,
     backend: Backend,
@@ -28,7 +32,7 @@ pub(crate) struct Appender {
     current: Option<Current>,
     next_number: u64,
     /// Held for as long as this process may write to the directory.
-    _lock: File,
+    lock: File,
 }
 
 struct Current {
@@ -41,9 +45,13 @@ struct Current {
 impl Appender {
     /// Opens the journal in `options.dir`, creating it if needed. Blocks; for [`Backend::IoUring`], must
     /// run inside a tokio-uring runtime.
+    ///
+    /// `shared` is the lock of a process that writes there and goes on doing so for a while: its last segment is
+    /// left to it.
     pub(crate) fn open(
         options: &JournalOptions,
         backend: Backend,
+        shared: Option<OwnedFd>,
     ) -> Result<(Appender, OpenReport), JournalError> {
         if options.segment_bytes < MIN_SEGMENT_BYTES || options.max_bytes < 2 * options.segment_bytes {
             return Err(JournalError::Bounds {
@@ -56,7 +64,8 @@ impl Appender {
             move |source| JournalError::Io { path, source }
         };
         segments::create_dir(&options.dir).map_err(at(&options.dir))?;
-        let lock = lock(&options.dir)?;
+        let alone = shared.is_none();
+        let lock = lock(&options.dir, shared)?;
         let mut closed = VecDeque::from(segments::list(&options.dir).map_err(at(&options.dir))?);
         let mut report = OpenReport {
             backend,
@@ -66,7 +75,7 @@ impl Appender {
         };
         let next_number = closed.back().map_or(1, |last| last.number + 1);
         let mut current = None;
-        if let Some(mut segment) = closed.pop_back_if(|last| last.bytes < options.segment_bytes) {
+        if let Some(mut segment) = closed.pop_back_if(|last| alone && last.bytes < options.segment_bytes) {
             let (file, torn) = segments::resume(&mut segment).map_err(at(&segment.path))?;
             report.torn_bytes = torn;
             report.bytes -= torn;
@@ -81,9 +90,14 @@ impl Appender {
             closed,
             current,
             next_number,
-            _lock: lock,
+            lock,
         };
         Ok((appender, report))
+    }
+
+    /// The lock, for a process that is to write beside this one and then without it.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
     }
 
     /// Bytes in all segments.
@@ -140,6 +154,9 @@ impl Appender {
         if self.current.as_ref().is_some_and(|open| open.segment.bytes + length > self.segment_bytes) {
             self.close_current().await?;
         }
+        if self.current.is_none() {
+            self.look_again().await?;
+        }
         let mut surplus = Vec::new();
         while (self.bytes() + length > self.max_bytes || self.closed.len() >= MAX_SEGMENTS)
             && let Some(oldest) = self.closed.pop_front()
@@ -147,7 +164,7 @@ impl Appender {
             self.closed_bytes -= oldest.bytes;
             surplus.push(oldest.path);
         }
-        let fresh = self.current.is_none().then(|| Segment::new(&self.dir, self.next_number, now));
+        let fresh = self.current.is_none().then_some(self.next_number);
         if surplus.is_empty() && fresh.is_none() {
             return Ok(());
         }
@@ -156,15 +173,27 @@ impl Appender {
             for path in surplus {
                 remove(&path)?;
             }
-            fresh.map(|segment| segments::create(&dir, &segment).map(|file| (segment, file))).transpose()
+            fresh.map(|number| create(&dir, number, now)).transpose()
         })
         .await
         .map_err(io::Error::other)??;
         if let Some((segment, file)) = opened {
-            self.next_number += 1;
+            self.next_number = segment.number + 1;
             let file = SegmentFile::new(file, self.backend);
             self.current = Some(Current { segment, file, dirty: false });
         }
+        Ok(())
+    }
+
+    /// Reads from the directory which segments there are: in an upgrade two processes add and remove some.
+    async fn look_again(&mut self) -> io::Result<()> {
+        let dir = self.dir.clone();
+        let listed =
+            tokio::task::spawn_blocking(move || segments::list(&dir)).await.map_err(io::Error::other)?;
+        self.closed = VecDeque::from(listed?);
+        self.closed_bytes = self.closed.iter().map(|segment| segment.bytes).sum();
+        let last = self.closed.back().map_or(0, |last| last.number);
+        self.next_number = self.next_number.max(last + 1);
         Ok(())
     }
 
@@ -201,6 +230,20 @@ impl Appender {
     }
 }
 
+/// Creates the segment `number`, or the next one that no other process has just taken.
+fn create(dir: &Path, number: u64, now: UnixMillis) -> io::Result<(Segment, File)> {
+    let mut taken = None;
+    for number in number..number + NUMBERS_TRIED {
+        let segment = Segment::new(dir, number, now);
+        match segments::create(dir, &segment) {
+            Ok(file) => return Ok((segment, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(taken.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
+}
+
 fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
     buffer.clear();
     buffer
@@ -213,10 +256,18 @@ fn remove(path: &PathBuf) -> io::Result<()> {
     }
 }
 
-fn lock(dir: &std::path::Path) -> Result<File, JournalError> {
+fn lock(dir: &Path, shared: Option<OwnedFd>) -> Result<File, JournalError> {
     let path = dir.join(LOCK_FILE);
+    let at = |source| JournalError::Io { path: path.clone(), source };
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path);
-    let file = opened.map_err(|source| JournalError::Io { path: path.clone(), source })?;
+    let mut file = opened.map_err(at)?;
+    if let Some(shared) = shared.map(File::from) {
+        // The right lock makes this process one of its holders; any other leaves that to be found out below.
+        let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        if same(&shared.metadata().map_err(at)?, &file.metadata().map_err(at)?) {
+            file = shared;
+        }
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::Locked { dir: dir.to_path_buf() }),

@@ -68,7 +68,8 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
         };
         segments.push(Segment { path: entry.path(), number, opened_at, bytes });
     }
-    segments.sort_by_key(|segment| segment.number);
+    // Two processes may choose the same number at the end of an upgrade; they wrote at the same time then.
+    segments.sort_by(|a, b| (a.number, &a.path).cmp(&(b.number, &b.path)));
     Ok(segments)
 }
 

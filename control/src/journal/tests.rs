@@ -54,7 +54,7 @@ struct Running {
 impl Running {
     fn start(options: &JournalOptions, backend: Backend) -> Running {
         let (handle, orders) = JournalHandle::new(options.queue);
-        let (appender, report) = Appender::open(options, backend).expect("journal opens");
+        let (appender, report) = Appender::open(options, backend, None).expect("journal opens");
         let writer = Writer::new(handle.shared(), appender, options.segment_bytes, || UnixMillis(NOON));
         Running { handle, writer: spawn_local(writer.run(orders)), report }
     }
@@ -174,7 +174,7 @@ fn a_full_queue_loses_counts_and_notes_it() {
         let ids = ids(7);
         let taken = ids.iter().filter(|id| handle.offer(document(**id)).is_ok()).count();
         assert_eq!((taken, handle.queued(), handle.lost()), (4, 4, 3));
-        let (appender, _) = Appender::open(&options, backend).expect("journal opens");
+        let (appender, _) = Appender::open(&options, backend, None).expect("journal opens");
         let writer = Writer::new(handle.shared(), appender, options.segment_bytes, || UnixMillis(NOON));
         let writer = spawn_local(writer.run(orders));
         handle.flush().await;
@@ -261,9 +261,9 @@ fn one_process_at_a_time_writes() {
         let dir = TempDir::new().expect("temporary directory");
         let options = options(&dir);
         let journal = Running::start(&options, backend);
-        assert!(matches!(Appender::open(&options, backend), Err(JournalError::Locked { .. })));
+        assert!(matches!(Appender::open(&options, backend, None), Err(JournalError::Locked { .. })));
         journal.stop().await;
-        assert!(Appender::open(&options, backend).is_ok());
+        assert!(Appender::open(&options, backend, None).is_ok());
     });
 }
 
@@ -273,7 +273,7 @@ fn bounds_that_cannot_work_are_refused() {
     let small = JournalOptions { segment_bytes: MIN_SEGMENT_BYTES - 1, ..options(&dir) };
     let tight = JournalOptions { max_bytes: 2 * 8 * 1024 - 1, ..options(&dir) };
     for options in [small, tight] {
-        let error = Appender::open(&options, Backend::Blocking).err().expect("refused");
+        let error = Appender::open(&options, Backend::Blocking, None).err().expect("refused");
         assert!(matches!(error, JournalError::Bounds { .. }), "{error}");
     }
     assert!(!dir.path().join("journal").exists(), "nothing was created");

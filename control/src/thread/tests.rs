@@ -80,6 +80,8 @@ fn hooks(world: &Arc<World>) -> ControlHooks {
         ready: check(|world| &world.no_backend, "no backend is up"),
         status: Arc::new(|| json!({ "workers": 2 })),
         config: Arc::new(|| json!({ "listeners": [] })),
+        retire: Box::new(|_limit| Drained::default()),
+        upgrade: None,
         sessions: Some(book),
         periodic: vec![(
             Duration::from_millis(1),
@@ -112,6 +114,7 @@ impl Bench {
             },
             driver,
             drain: Duration::from_secs(5),
+            retire: Duration::from_secs(5),
             handle_signals: false,
         }
     }

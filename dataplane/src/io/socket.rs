@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `shutdown(2)`; errors mean that the peer was faster and do not matter.
 pub fn shutdown(fd: RawFd, both: bool) {
@@ -69,12 +70,54 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
 }
 
 /// A connection that already waits in the queue of a nonblocking listener, if there is one.
-pub fn accept_now(listener: RawFd, nonblocking: bool) -> Option<TcpStream> {
+///
+/// # Errors
+/// Out of descriptors or memory, or not a listener any more. A connection that its client has given up
+/// meanwhile is passed over.
+pub fn accept_now(listener: RawFd, nonblocking: bool) -> io::Result<Option<TcpStream>> {
     let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
-    // SAFETY: null address pointers ask for no address.
-    let fd = unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
-    // SAFETY: a descriptor that accept4 returned is open and owned by nobody else.
-    (fd >= 0).then(|| unsafe { TcpStream::from_raw_fd(fd) })
+    loop {
+        // SAFETY: null address pointers ask for no address.
+        let fd = unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+        if fd >= 0 {
+            // SAFETY: a descriptor that accept4 returned is open and owned by nobody else.
+            return Ok(Some(unsafe { TcpStream::from_raw_fd(fd) }));
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => return Ok(None),
+            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+            _ => return Err(error),
+        }
+    }
+}
+
+/// The listening sockets among the descriptors that the service manager put at 3 and above.
+///
+/// # Panics
+/// If called twice: the descriptors are owned by what the first call returned.
+pub fn listening_from(first: RawFd, count: usize) -> Vec<TcpListener> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    assert!(!TAKEN.swap(true, Ordering::AcqRel), "inherited descriptors are taken once");
+    let descriptors = first..first.saturating_add(RawFd::try_from(count).unwrap_or(0));
+    descriptors
+        .filter_map(|fd| {
+            // SAFETY: plain integers; fails on a descriptor that is not open.
+            check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
+            // SAFETY: the service manager opened it for this process, and the assertion above keeps anyone
+            // from owning it a second time.
+            let socket = unsafe { TcpListener::from_raw_fd(fd) };
+            (int(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN).ok()? != 0).then_some(socket)
+        })
+        .collect()
+}
+
+fn int(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = mem::size_of_val(&value) as libc::socklen_t;
+    // SAFETY: value and length are live locals of the sizes that an integer option writes.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) })?;
+    Ok(value)
 }
 
 /// Starts a connection without waiting for it.
@@ -103,13 +146,10 @@ pub fn start_connect(address: SocketAddr) -> io::Result<TcpStream> {
 /// # Errors
 /// That error.
 pub fn take_error(fd: RawFd) -> io::Result<()> {
-    let mut value: libc::c_int = 0;
-    let mut length = mem::size_of_val(&value) as libc::socklen_t;
-    // SAFETY: value and length are live locals of the sizes that SO_ERROR writes.
-    check(unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut value).cast(), &raw mut length)
-    })?;
-    if value == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(value)) }
+    match int(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
 }
 
 fn sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {

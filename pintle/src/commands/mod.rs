@@ -7,6 +7,7 @@ mod explain;
 mod replay;
 mod route;
 mod sessions;
+mod upgrade;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
             serve::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Upgrade(options) => upgrade::run(&options),
         Command::Config(ConfigCommand::Check(options)) => check::check(&options),
         Command::Config(ConfigCommand::Migrate(options)) => convert::migrate(&options),
         Command::Config(ConfigCommand::Import(options)) => convert::import(&options),
