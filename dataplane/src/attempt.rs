@@ -8,21 +8,20 @@
 //! once more on a fresh connection, unless the request refers to state at the provider, where a repetition
 //! might not be the same.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use pintle_routing::flow::{Attempt, Fault};
-use pintle_routing::ids::Target;
+use pintle_routing::ids::{DecisionId, Target};
 use pintle_routing::units::Micros;
 
 use crate::connection::{Body, Connection, Exchange, gone, head_limits};
 use crate::failure::Failure;
-use crate::http::head::{
-    Credentials, Field, Method, ResponseHead, UpstreamRequest, parse_response, write_upstream_request,
-};
+use crate::http::head::{Method, ResponseHead, parse_response};
 use crate::io::stream::Wait;
 use crate::io::{IoError, Stream};
+use crate::json::Span;
+use crate::outgoing;
 use crate::shared::now;
 use crate::upstream::Backend;
 use crate::upstream::backend::InFlight;
@@ -59,22 +58,14 @@ pub(crate) struct Call<'a> {
     pub(crate) index: usize,
     pub(crate) body: Body,
     /// Where the model's value lies in the body.
-    pub(crate) model: Range<usize>,
+    pub(crate) model: Span,
+    /// Whose edits the request gets.
+    pub(crate) decision: Option<DecisionId>,
+    /// The decision has also chosen the target.
+    pub(crate) selected: bool,
     /// The request refers to state at a provider.
     pub(crate) stateful: bool,
 }
-
-/// Headers of the client that never reach a backend: they are addressed to this gateway.
-const OURS: [&[u8]; 8] = [
-    b"x-vsr-looper-request",
-    b"x-vsr-looper-secret",
-    b"x-vsr-looper-decision",
-    b"x-vsr-looper-iteration",
-    b"x-vsr-skip-processing",
-    b"x-authz-user-id",
-    b"x-authz-user-groups",
-    b"x-selected-model",
-];
 
 /// Calls a backend and waits for the head of its answer.
 pub(crate) async fn call(
@@ -139,7 +130,7 @@ async fn try_call(
     loop {
         let in_flight = call.backend.health.enter();
         connection.stream.slot().couple(stream.slot());
-        let sent = send(connection, exchange, call, &mut stream).await;
+        let sent = send(connection, exchange, call, &mut stream, record).await;
         let received = match sent {
             Ok(()) => receive(connection, exchange, &mut stream).await,
             Err(error) => Err(error),
@@ -241,56 +232,23 @@ impl Broken {
     }
 }
 
-/// Writes head and body; the body from where it lies, around the new model.
+/// Writes head and body; the body from where it lies, around its edits.
 async fn send(
     connection: &mut Connection,
     exchange: &Exchange,
     call: &Call<'_>,
     stream: &mut Stream,
+    record: &mut Attempt,
 ) -> Result<(), Broken> {
-    let spec = &call.backend.spec;
-    let literal = match call.target.lora {
-        Some(lora) => spec.lora_literals.get(usize::from(lora.0)).unwrap_or(&spec.model_literal),
-        None => &spec.model_literal,
-    };
-    let length = connection.body(call.body).len() - call.model.len() + literal.len();
+    let unsent = |failure| Broken { error: None, failure: Some(failure), answered: false, untouched: true };
     let mut gather = connection.worker.gather();
-    let id = exchange.id.encode();
-    let malformed = |error: crate::http::head::FieldError| Broken {
-        error: None,
-        failure: Some(Failure::ours(500, "bad_backend_header", format!("Backend {}: {error}.", spec.name))),
-        answered: false,
-        untouched: true,
-    };
-    {
-        let mut set: smallvec::SmallVec<[Field<'_>; 8]> = smallvec::SmallVec::new();
-        // The answer is read for usage and tool calls, so it must come as plain text.
-        set.push(Field::new(b"Accept-Encoding", b"identity").map_err(malformed)?);
-        if exchange.flow.request.request_id.is_empty() {
-            set.push(Field::new(b"x-request-id", &id).map_err(malformed)?);
-        }
-        for (name, value) in &spec.headers {
-            set.push(Field::new(name.as_bytes(), value.as_bytes()).map_err(malformed)?);
-        }
-        let own_credentials = spec.headers.iter().any(|(name, _)| is_credential(name));
-        let keep = connection.settings().api_keys.is_empty() && !own_credentials;
-        let request = UpstreamRequest {
-            target: spec.chat_path.as_bytes(),
-            host: spec.authority.as_bytes(),
-            content_length: Some(length as u64),
-            credentials: if keep { Credentials::Forward } else { Credentials::Remove },
-            set: &set,
-            remove: &OURS,
-        };
-        gather.head.clear();
-        let view = connection.head.view(&connection.input);
-        write_upstream_request(&mut gather.head, view, &request).map_err(malformed)?;
-    }
+    record.edits = outgoing::compose(connection, exchange, call, &mut gather).map_err(unsent)?;
     let (buffer, range) = connection.take_body(call.body);
     gather.body = buffer;
-    let before = range.start..range.start + call.model.start;
-    let after = range.start + call.model.end..range.end;
-    gather.lay_out(before, literal.clone(), after);
+    if let Err(error) = gather.lay_out(range) {
+        connection.put_body(call.body, std::mem::take(&mut gather.body));
+        return Err(unsent(Failure::ours(500, "bad_edit", error.to_string())));
+    }
     let deadline = exchange.generation.settings.timeouts.body_idle;
     let (result, mut gather) = stream.write_gather(gather, deadline).await;
     gather.release();
@@ -302,10 +260,6 @@ async fn send(
         answered: false,
         untouched: written == 0,
     })
-}
-
-fn is_credential(name: &str) -> bool {
-    ["authorization", "x-api-key", "api-key"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Reads until the head of the final answer is there.

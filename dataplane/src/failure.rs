@@ -1,10 +1,11 @@
 //! Errors as the client sees them, in the dialect that it speaks.
 
 use std::borrow::Cow;
-use std::io::Write;
 
 use pintle_routing::facts::Dialect;
 use pintle_routing::flow::Fault;
+
+use crate::json::text::quote_into;
 
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,25 +80,25 @@ impl Failure {
         match dialect {
             Dialect::OpenAiChat | Dialect::OpenAiResponses => {
                 out.extend_from_slice(b"{\"error\":{\"message\":");
-                json_string(&self.message, out);
+                quote_into(&self.message, out);
                 out.extend_from_slice(b",\"type\":");
-                json_string(self.kind, out);
+                quote_into(self.kind, out);
                 out.extend_from_slice(b",\"param\":");
                 match self.param {
-                    Some(param) => json_string(param, out),
+                    Some(param) => quote_into(param, out),
                     None => out.extend_from_slice(b"null"),
                 }
                 out.extend_from_slice(b",\"code\":");
-                json_string(self.code, out);
+                quote_into(self.code, out);
                 out.extend_from_slice(b"}}");
             }
             Dialect::AnthropicMessages => {
                 out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
-                json_string(self.anthropic_kind(), out);
+                quote_into(self.anthropic_kind(), out);
                 out.extend_from_slice(b",\"message\":");
-                json_string(&self.message, out);
+                quote_into(&self.message, out);
                 out.extend_from_slice(b"},\"request_id\":");
-                json_string(flow_id, out);
+                quote_into(flow_id, out);
                 out.push(b'}');
             }
         }
@@ -117,26 +118,6 @@ impl Failure {
             _ => "api_error",
         }
     }
-}
-
-/// Appends `text` as a JSON string with its quotes.
-pub fn json_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for character in text.chars() {
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            c if (c as u32) < 0x20 => {
-                // Writing to a Vec cannot fail.
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => {
-                let mut utf8 = [0; 4];
-                out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
-            }
-        }
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

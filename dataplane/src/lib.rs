@@ -12,6 +12,8 @@ mod attempt;
 mod commit;
 mod connection;
 #[forbid(unsafe_code)]
+pub mod edit;
+#[forbid(unsafe_code)]
 pub mod extract;
 pub mod failure;
 pub mod flow;
@@ -26,6 +28,8 @@ mod local;
 pub mod memory;
 pub mod meters;
 mod observe;
+#[forbid(unsafe_code)]
+mod outgoing;
 mod relay;
 pub mod settings;
 pub mod shared;

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use pintle_routing::facts::Dialect;
 
-use crate::failure::{Failure, json_string};
+use crate::failure::Failure;
 use crate::http::head::{Method, Request};
+use crate::json::text::quote_into;
 use crate::settings::ListenerSettings;
 use crate::shared::{Generation, Life, Shared, now};
 
@@ -124,7 +125,7 @@ fn models(generation: &Generation) -> Vec<u8> {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"id\":");
-        json_string(name, &mut out);
+        quote_into(name, &mut out);
         // A fixed time: the list says what can be asked for, not when it was made.
         out.extend_from_slice(b",\"object\":\"model\",\"created\":0,\"owned_by\":\"pintle\"}");
     }

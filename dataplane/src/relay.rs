@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 use crate::attempt::Answered;
 use crate::commit::{Commit, Committed};
 use crate::connection::{Connection, Exchange, GONE, Next, REPLAY_ID};
-use crate::failure::{Failure, json_string};
+use crate::failure::Failure;
 use crate::http::chunked::Tracker;
 use crate::http::head::{ClientResponse, Field, ResponseFraming, Version, write_client_response};
 use crate::io::IoError;
 use crate::io::stream::Wait;
+use crate::json::text::quote_into;
 use crate::meters::Turn;
 use crate::observe::{Mark, Observer};
 use crate::turn::Plan;
@@ -368,13 +369,15 @@ fn write_head(
     let target = policy.target_name(answered.target);
     let decision = plan.route.decision.map_or("", |id| policy.decision_name(id));
     let category = plan.route.category.map_or("", |id| policy.signal_name(id));
-    let candidates: [(&[u8], &[u8]); 8] = [
+    let injected = plan.route.decision.is_some_and(|decision| policy.edits(decision).system_prompt.is_some());
+    let candidates: [(&[u8], &[u8]); 9] = [
         (REPLAY_ID, &id),
         (b"x-vsr-selected-model", target.as_bytes()),
         (b"x-vsr-selected-decision", decision.as_bytes()),
         (b"x-vsr-selected-category", category.as_bytes()),
         (b"x-vsr-selected-confidence", if decision.is_empty() { b"" } else { &confidence }),
         (b"x-vsr-selected-reasoning", if decision.is_empty() { b"" } else { on_off(plan.route.reasoning) }),
+        (b"x-vsr-injected-system-prompt", if injected { b"true" } else { b"" }),
         (b"x-vsr-session-phase", plan.route.phase.as_str().as_bytes()),
         (b"x-vsr-context-token-count", context.format(plan.prompt_tokens.get()).as_bytes()),
     ];
@@ -421,7 +424,7 @@ pub(crate) async fn fixed_answer(
             body.extend_from_slice(b"\"delta\":{");
             if let Some(text) = delta {
                 body.extend_from_slice(b"\"role\":\"assistant\",\"content\":");
-                json_string(text, &mut body);
+                quote_into(text, &mut body);
             }
             let _ = write!(body, "}},\"finish_reason\":{finish}}}]}}\n\n");
         }
@@ -429,7 +432,7 @@ pub(crate) async fn fixed_answer(
     } else {
         open(&mut body, "chat.completion");
         body.extend_from_slice(b"\"message\":{\"role\":\"assistant\",\"content\":");
-        json_string(text, &mut body);
+        quote_into(text, &mut body);
         body.extend_from_slice(
             b"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}}",
         );

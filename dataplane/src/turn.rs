@@ -1,6 +1,5 @@
 //! One turn of a session: facts, decision, backend, answer.
 
-use std::ops::Range;
 use std::time::Instant;
 
 use pintle_routing::facts::{Facts, SessionIdentity};
@@ -8,7 +7,7 @@ use pintle_routing::flow::Fault;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::Target;
 use pintle_routing::learned::Learned;
-use pintle_routing::outcome::{Refusal, Route, Verdict};
+use pintle_routing::outcome::{Refusal, Route, SessionAction, Verdict};
 use pintle_routing::policy::Inputs;
 use pintle_routing::units::{Micros, Tokens};
 use pintle_sessions::{Record, Store};
@@ -35,7 +34,7 @@ pub(crate) struct Plan {
     /// Where to, and why.
     pub(crate) route: Route,
     /// Where the model's value lies in the body, quotes included.
-    pub(crate) model: Range<usize>,
+    pub(crate) model: json::Span,
     /// The session's address and record.
     pub(crate) session: Option<SessionIdentity>,
     pub(crate) before: Option<Record>,
@@ -128,7 +127,7 @@ fn decide(
             generation.meters.routed(elapsed.as_secs_f64(), route.decision.map(|decision| decision.index()));
             Conclusion::Route(Box::new(Plan {
                 route: route.clone(),
-                model: spans.model.span().range(),
+                model: spans.model.span(),
                 session: facts.session,
                 before,
                 tenant: facts.provider_state.is_some().then(|| extract::tenant(view).to_vec()),
@@ -198,7 +197,9 @@ async fn reach(
                 backend: &model.backends[index],
                 index,
                 body,
-                model: plan.model.clone(),
+                model: plan.model,
+                decision: plan.route.decision,
+                selected: plan.route.action != SessionAction::Explicit,
                 stateful: plan.tenant.is_some(),
             };
             match attempt::call(connection, exchange, &call).await {

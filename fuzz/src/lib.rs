@@ -9,7 +9,8 @@ use pintle_dataplane::http::head::{
     Version, parse_request, parse_response, write_client_response, write_upstream_request,
 };
 use pintle_dataplane::http::sse::Splitter;
-use pintle_dataplane::json::patch::{JsonValue, Patched};
+use pintle_dataplane::json::patch::Patch;
+use pintle_dataplane::json::text::quote_into;
 use pintle_dataplane::json::usage::Summary;
 use pintle_dataplane::json::{ScanErrorKind, ScanLimits, Spans, scan};
 use pintle_routing::facts::{Dialect, Needs};
@@ -50,6 +51,7 @@ pub fn http_head(data: &[u8]) {
             content_length: Some(3),
             credentials: Credentials::Remove,
             set: &[],
+            add: &[],
             remove: &[],
         };
         let mut out = Vec::new();
@@ -161,11 +163,12 @@ pub fn json_scan(data: &[u8]) {
 }
 
 fn patching(body: &[u8], dialect: Dialect, spans: &Spans) {
-    let new_model = JsonValue::string(NEW_MODEL);
     let model = spans.model.span();
-    let replacements = [(model, new_model.bytes())];
-    let patched =
-        Patched::new(body, &replacements).expect("a scanned span lies in its body").slices().concat();
+    let mut patch = Patch::new();
+    patch.replace(model, |out| quote_into(NEW_MODEL, out));
+    let length = patch.settle(body.len()).expect("a scanned span lies in its body");
+    let patched = patch.slices(body).collect::<Vec<_>>().concat();
+    assert_eq!(patched.len(), length);
     assert_eq!(&patched[..model.start as usize], &body[..model.start as usize]);
     assert!(patched.ends_with(&body[model.end as usize..]));
     let mut again = Spans::new();

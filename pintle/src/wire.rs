@@ -8,8 +8,8 @@ use std::time::Duration;
 use pintle_config::endpoint;
 use pintle_config::secrets::{Secret, Secrets};
 use pintle_config::{BackendRef, Config, ProviderModel, Workers, is_pseudo_listener};
-use pintle_dataplane::failure::json_string;
 use pintle_dataplane::io::runtime::DriverChoice;
+use pintle_dataplane::json::text::quote_into;
 use pintle_dataplane::settings::{
     Limits, ListenerSettings, PoolSettings, SessionSettings, Settings, Startup, Timeouts,
 };
@@ -297,6 +297,7 @@ fn backend_spec(
     Ok(BackendSpec {
         name,
         authority: if place.port == default_port { host } else { format!("{host}:{}", place.port) },
+        plain_effort: backend.provider == "openai" && place.host == "api.openai.com",
         host: place.host,
         port: place.port,
         chat_path,
@@ -326,6 +327,6 @@ fn upstream_model<'a>(provider: &'a ProviderModel, backend: &'a BackendRef) -> &
 
 fn literal(name: &str) -> Arc<[u8]> {
     let mut text = Vec::with_capacity(name.len() + 2);
-    json_string(name, &mut text);
+    quote_into(name, &mut text);
     text.into()
 }

@@ -383,6 +383,9 @@ pub struct Attempt {
     pub backend: String,
     /// Its address.
     pub address: String,
+    /// What the decision changed in the request beyond the model's name, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
     /// Time to connect; zero for a pooled connection.
     pub connect_us: Micros,
     /// Status of the answer, if one came.

@@ -21,7 +21,7 @@ use crate::faults::{self, Fault};
 use crate::options::{Options, Pace};
 use crate::prefix::PrefixCache;
 use crate::script::{InFlight, Script};
-use crate::stats::{Ledger, Seen};
+use crate::stats::{BODY_KEPT, Ledger, Seen};
 use crate::turn::{Dialect, Turn};
 
 /// Bodies above this many bytes are answered with 413.
@@ -130,6 +130,7 @@ async fn model_request(
             .map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
             .collect(),
         body_bytes: body.len() as u64,
+        body: String::from_utf8_lossy(&body[..body.len().min(BODY_KEPT)]).into_owned(),
         body_xxh3: digest.clone(),
         model: turn.as_ref().map(|t| t.model.clone()).unwrap_or_default(),
     });

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Requests kept for inspection; older ones are forgotten.
 pub const SEEN_KEPT: usize = 256;
 
+/// Bytes of a body that are kept for inspection.
+pub const BODY_KEPT: usize = 16 << 10;
+
 /// Counters since the server started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -54,6 +57,8 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
     /// Length of the body in bytes.
     pub body_bytes: u64,
+    /// The first [`BODY_KEPT`] bytes of the body; bytes outside UTF-8 are replaced.
+    pub body: String,
     /// XXH3-64 of the body, 16 hexadecimal digits.
     pub body_xxh3: String,
     /// The `model` that the body names, if it parsed.

@@ -27,13 +27,22 @@ pub struct Model {
     pub api_key: Option<String>,
     /// At least one.
     pub backends: Vec<Backend>,
+    /// Further YAML of the provider's entry, e.g. `reasoning_family: qwen3`.
+    pub provider: String,
 }
 
 impl Model {
     /// A model served by stand-ins of its name.
     pub fn on(stand_ins: &[&StandIn], price: f64, quality: f64) -> Self {
         let backends = stand_ins.iter().map(|s| Backend { address: s.address(), weight: 1 }).collect();
-        Self { name: stand_ins[0].model().to_owned(), price, quality, api_key: None, backends }
+        Self {
+            name: stand_ins[0].model().to_owned(),
+            price,
+            quality,
+            api_key: None,
+            backends,
+            provider: String::new(),
+        }
     }
 }
 
@@ -44,6 +53,10 @@ pub struct ConfigFile {
     pub models: Vec<Model>,
     /// YAML under `routing:` (`signals`, `decisions`); [`ConfigFile::tempting`] by default.
     pub routing: String,
+    /// YAML under `providers.defaults:`, indented by four.
+    pub defaults: String,
+    /// YAML under `global:`, indented by two.
+    pub global: String,
     /// YAML under `global.pintle:`, indented by four.
     pub pintle: String,
 }
@@ -52,7 +65,7 @@ impl ConfigFile {
     /// These models, with a policy that tempts a session to leave its model at every turn.
     pub fn tempting(models: Vec<Model>) -> Self {
         let (first, last) = (models[0].name.clone(), models[models.len() - 1].name.clone());
-        Self { routing: tempting(&first, &last), pintle: String::new(), models }
+        Self { routing: tempting(&first, &last), models, ..Self::default() }
     }
 
     /// These models, with one catch-all decision that takes the first.
@@ -62,7 +75,7 @@ impl ConfigFile {
              rules: {{operator: AND, conditions: []}}\n      modelRefs:\n        - model: {}\n",
             models[0].name
         );
-        Self { routing, pintle: String::new(), models }
+        Self { routing, models, ..Self::default() }
     }
 
     /// Adds YAML under `global.pintle`, e.g. `timeouts: {head_ms: 300}`.
@@ -76,8 +89,8 @@ impl ConfigFile {
     pub fn render(&self, port: u16, admin: u16, folder: &std::path::Path) -> String {
         let mut text = format!(
             "version: v0.3\nlisteners:\n  - name: main\n    address: 127.0.0.1\n    port: {port}\n\
-             providers:\n  defaults:\n    default_model: {}\n  models:\n",
-            self.models[0].name
+             providers:\n  defaults:\n    default_model: {}\n{}  models:\n",
+            self.models[0].name, self.defaults
         );
         for model in &self.models {
             let (name, price) = (&model.name, model.price);
@@ -89,6 +102,12 @@ impl ConfigFile {
                 price * 4.0,
                 price / 10.0
             );
+            if !model.provider.is_empty() {
+                // Before `backend_refs`, whose list follows.
+                let key = "      backend_refs:\n";
+                text.truncate(text.len() - key.len());
+                let _ = write!(text, "      {}\n{key}", model.provider);
+            }
             for (n, backend) in model.backends.iter().enumerate() {
                 let Backend { address, weight } = backend;
                 let _ = write!(
@@ -112,9 +131,9 @@ impl ConfigFile {
         let folder = folder.display();
         let _ = write!(
             text,
-            "global:\n  pintle:\n    state_dir: {folder}/state\n    admin:\n      listen: 127.0.0.1:{admin}\n      \
+            "global:\n{}  pintle:\n    state_dir: {folder}/state\n    admin:\n      listen: 127.0.0.1:{admin}\n      \
              socket: {folder}/admin.sock\n{}",
-            self.pintle
+            self.global, self.pintle
         );
         if !self.pintle.contains("workers:") {
             text.push_str("    workers: 1\n");

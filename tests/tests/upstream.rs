@@ -19,7 +19,14 @@ fn dead_address() -> SocketAddr {
 
 fn model(addresses: &[SocketAddr]) -> Model {
     let backends = addresses.iter().map(|address| Backend { address: *address, weight: 1 }).collect();
-    Model { name: "small".to_owned(), price: 0.1, quality: 0.5, api_key: None, backends }
+    Model {
+        name: "small".to_owned(),
+        price: 0.1,
+        quality: 0.5,
+        api_key: None,
+        backends,
+        provider: String::new(),
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("global.model_catalog", &["embeddings", "system", "external", "kbs", "modules"]),
 ];
 
+/// Plugins on which Pintle acts.
+const ACTED_ON: &[&str] = &["fast_response", "header_mutation", "request_params", "system_prompt", "tools"];
+
 pub(super) fn lint(cx: &mut Context<'_>) {
     let root = cx.root;
     for (section, keys) in WITHOUT_EFFECT {
@@ -54,6 +57,7 @@ pub(super) fn lint(cx: &mut Context<'_>) {
         .iter()
         .flat_map(|decision| &decision.plugins)
         .map(|plugin| &*plugin.kind)
+        .filter(|kind| !ACTED_ON.contains(kind))
         .collect();
     plugins.sort_unstable();
     plugins.dedup();

@@ -1,13 +1,16 @@
-//! A request that is written from where it lies: head, body before the model, new model, body after it.
+//! A request that is written from where it lies: its new head, and its body with a patch.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use monoio::buf::IoVecBuf;
 
-const PARTS: usize = 4;
+use crate::json::patch::{Patch, PatchError};
 
-/// Up to four byte ranges in three buffers, written by one `writev`.
+/// Slices that are written from where they lie. Of a body with more changes than that, copying is cheaper, and
+/// the kernel takes no more than 1024 (`IOV_MAX`) at once.
+const MOST_SLICES: usize = 64;
+
+/// A head and a patched body in slices of several buffers, written by one `writev`.
 ///
 /// Owns its buffers, as io_uring demands of everything that the kernel reads while the caller waits.
 pub struct Gather {
@@ -15,7 +18,10 @@ pub struct Gather {
     pub head: Vec<u8>,
     /// The buffer that the client's request was read into.
     pub body: Vec<u8>,
-    insert: Arc<[u8]>,
+    /// What changes in the body; spans count from the body's first byte.
+    pub patch: Patch,
+    /// The patched body, if it has more than [`MOST_SLICES`] slices.
+    copied: Vec<u8>,
     // On the heap, so that moving the Gather into the driver does not move the array.
     vectors: Vec<libc::iovec>,
     first: usize,
@@ -27,26 +33,33 @@ impl Gather {
         Self {
             head: Vec::new(),
             body: Vec::new(),
-            insert: Arc::from(&[][..]),
-            vectors: Vec::with_capacity(PARTS),
+            patch: Patch::new(),
+            copied: Vec::new(),
+            vectors: Vec::with_capacity(8),
             first: 0,
         }
     }
 
-    /// Lays out `head`, then `body[before]`, then `insert`, then `body[after]`, from the start.
+    /// Lays out the head and, behind it, the bytes `range` of the body buffer with the patch.
+    ///
+    /// # Errors
+    /// [`PatchError`] if the patch does not fit the body.
     ///
     /// # Panics
-    /// If a range lies outside `body`.
-    pub fn lay_out(&mut self, before: Range<usize>, insert: Arc<[u8]>, after: Range<usize>) {
-        self.insert = insert;
-        self.first = 0;
-        self.vectors.clear();
-        for part in [&self.head[..], &self.body[before], &self.insert[..], &self.body[after]] {
-            if !part.is_empty() {
-                self.vectors
-                    .push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
-            }
+    /// If the range lies outside the buffer.
+    pub fn lay_out(&mut self, range: Range<usize>) -> Result<(), PatchError> {
+        self.release();
+        let body = &self.body[range];
+        self.patch.settle(body.len())?;
+        self.copied.clear();
+        push(&mut self.vectors, &self.head);
+        if self.patch.len() * 2 + 1 > MOST_SLICES {
+            self.patch.slices(body).for_each(|slice| self.copied.extend_from_slice(slice));
+            push(&mut self.vectors, &self.copied);
+        } else {
+            self.patch.slices(body).for_each(|slice| push(&mut self.vectors, slice));
         }
+        Ok(())
     }
 
     /// Bytes not yet written.
@@ -76,14 +89,20 @@ impl Gather {
     }
 }
 
+fn push(vectors: &mut Vec<libc::iovec>, part: &[u8]) {
+    if !part.is_empty() {
+        vectors.push(libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+    }
+}
+
 impl Default for Gather {
     fn default() -> Self {
         Self::new()
     }
 }
 
-// SAFETY: the vectors are on the heap and point into heap buffers (two Vecs and an Arc) that this value owns
-// and that nobody changes between `lay_out` and `release`; moving the value moves none of them.
+// SAFETY: the vectors are on the heap and point into heap buffers (the Vecs of head, body, patch and copy) that
+// this value owns and that nobody changes between `lay_out` and `release`; moving the value moves none of them.
 unsafe impl IoVecBuf for Gather {
     fn read_iovec_ptr(&self) -> *const libc::iovec {
         self.vectors[self.first..].as_ptr()

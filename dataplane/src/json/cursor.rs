@@ -31,6 +31,11 @@ impl<'b, S: Strings> Cursor<'b, S> {
         Cursor { body, at: 0, depth: 0, limit: depth_limit.min(MAX_DEPTH), strings: PhantomData }
     }
 
+    /// At a value inside a body.
+    pub(super) fn at_value(body: &'b [u8], depth_limit: u32, at: usize) -> Cursor<'b, S> {
+        Cursor { at, ..Cursor::new(body, depth_limit) }
+    }
+
     /// Bytes before the next one.
     pub(super) fn at(&self) -> usize {
         self.at
@@ -105,18 +110,29 @@ impl<'b, S: Strings> Cursor<'b, S> {
     /// Walks an object; `member` gets each name, decoded, with the cursor at its value.
     #[inline(always)]
     pub(super) fn members(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Scanned<()>) -> Scanned<()> {
+        self.named_members(|cursor, name| {
+            let mut decoded = [0; LONGEST_NAME];
+            let name = if name.escapes() == 0 {
+                name.inner().of(cursor.body)
+            } else {
+                decode_name(name.inner().of(cursor.body), &mut decoded)
+            };
+            member(cursor, name)
+        })
+    }
+
+    /// Walks an object; `member` gets each name as it stands, with the cursor at its value.
+    #[inline(always)]
+    pub(super) fn named_members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, StringSpan) -> Scanned<()>,
+    ) -> Scanned<()> {
         self.open()?;
         if self.peek() == b'}' {
             return self.close();
         }
         loop {
             let name = self.name()?;
-            let mut decoded = [0; LONGEST_NAME];
-            let name = if name.escapes() == 0 {
-                name.inner().of(self.body)
-            } else {
-                decode_name(name.inner().of(self.body), &mut decoded)
-            };
             member(self, name)?;
             self.white_space();
             match self.peek() {

@@ -19,6 +19,7 @@
 mod blocks;
 mod cursor;
 mod error;
+pub mod members;
 pub mod patch;
 mod scan;
 mod spans;

@@ -1,115 +1,112 @@
-//! Changing values in a body without copying the body.
+//! Changing a body without copying the body.
 //!
-//! A patched body is a list of slices: what lies before a changed value, the new value, what lies behind.
-//! They go out in one vectored write. Every byte outside the replaced spans is the client's own.
+//! A patched body is a list of slices: what lies before a changed span, the bytes in its place, what lies
+//! behind. They go out in one vectored write. Every byte outside the changed spans is the client's own.
 
 use smallvec::SmallVec;
 
 use super::Span;
 
-/// Most slices a body with one replacement has; more replacements go to the heap.
-const INLINE_SLICES: usize = 3;
+/// Changes that a patch keeps without allocating: a model name and a few parameters.
+const INLINE_CHANGES: usize = 8;
 
-/// A JSON value, ready to be put in place of another: for a model name, computed once per configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct JsonValue(Box<[u8]>);
-
-impl JsonValue {
-    /// `text` as a JSON string. Escapes what RFC 8259 requires and nothing else.
-    pub fn string(text: &str) -> JsonValue {
-        let mut out = Vec::with_capacity(text.len() + 2);
-        escape_into(text, &mut out);
-        JsonValue(out.into_boxed_slice())
-    }
-
-    /// The value as it goes out, quotes included.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Appends `text` to `out` as a JSON string with its quotes.
-pub fn escape_into(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0..0x20 => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&digits);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
-}
-
-/// Why replacements do not fit a body.
+/// Why changes do not fit a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
     /// A span reaches beyond the body.
-    #[error("a replaced span lies outside the body")]
+    #[error("a changed span lies outside the body")]
     Outside,
-    /// Spans overlap, or are not in ascending order.
-    #[error("replaced spans overlap or are out of order")]
-    Order,
+    /// Spans overlap.
+    #[error("changed spans overlap")]
+    Overlap,
 }
 
-/// A body with some values replaced, as slices in the order they go out. Empty slices are left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patched<'a> {
-    slices: SmallVec<[&'a [u8]; INLINE_SLICES]>,
-    len: u64,
+/// Changes to one body. Reused from request to request.
+///
+/// Changes may be noted in any order; [`Patch::settle`] brings them into that of the body. What is inserted at
+/// one place stands in the order in which it was noted, before what is put in place of a span that begins there.
+#[derive(Debug, Clone, Default)]
+pub struct Patch {
+    changes: SmallVec<[Change; INLINE_CHANGES]>,
+    /// The new bytes of all changes.
+    fresh: Vec<u8>,
 }
 
-impl<'a> Patched<'a> {
-    /// `body` with each span replaced by the bytes beside it. Spans ascend and do not overlap.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    at: Span,
+    fresh: Span,
+}
+
+impl Patch {
+    /// No changes.
+    pub fn new() -> Patch {
+        Patch::default()
+    }
+
+    /// Forgets the changes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.changes.clear();
+        self.fresh.clear();
+    }
+
+    /// Puts what `write` appends in place of a span.
+    pub fn replace(&mut self, at: Span, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.fresh.len();
+        write(&mut self.fresh);
+        self.changes.push(Change { at, fresh: Span::new(start, self.fresh.len()) });
+    }
+
+    /// Puts what `write` appends before the byte at `at`.
+    pub fn insert(&mut self, at: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.replace(Span { start: at, end: at }, write);
+    }
+
+    /// Takes a span out.
+    pub fn remove(&mut self, at: Span) {
+        self.replace(at, |_| {});
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Brings the changes into the order of a body of `length` bytes and returns its new length.
     ///
     /// # Errors
-    /// [`PatchError`] if they do not, or do not lie in `body`.
-    pub fn new(body: &'a [u8], replacements: &[(Span, &'a [u8])]) -> Result<Patched<'a>, PatchError> {
-        let mut patched = Patched { slices: SmallVec::new(), len: 0 };
+    /// [`PatchError`] if they overlap or reach beyond it.
+    pub fn settle(&mut self, length: usize) -> Result<usize, PatchError> {
+        // Stable, so that what was inserted first stands first.
+        self.changes.sort_by_key(|change| (change.at.start, change.at.end));
         let mut from = 0;
-        for &(span, replacement) in replacements {
-            let range = span.range();
-            if range.end > body.len() {
+        let mut patched = length;
+        for Change { at, fresh } in &self.changes {
+            if at.end as usize > length || at.end < at.start {
                 return Err(PatchError::Outside);
             }
-            if range.start < from || range.end < range.start {
-                return Err(PatchError::Order);
+            if at.start < from {
+                return Err(PatchError::Overlap);
             }
-            patched.push(&body[from..range.start]);
-            patched.push(replacement);
-            from = range.end;
+            from = at.end;
+            patched = patched - at.len() + fresh.len();
         }
-        patched.push(&body[from..]);
         Ok(patched)
     }
 
-    fn push(&mut self, slice: &'a [u8]) {
-        if !slice.is_empty() {
-            self.len += slice.len() as u64;
-            self.slices.push(slice);
-        }
-    }
-
-    /// The slices, to be sent one after the other.
-    pub fn slices(&self) -> &[&'a [u8]] {
-        &self.slices
-    }
-
-    /// Length of the whole, for `Content-Length`.
-    pub const fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether nothing is left of the body.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    /// The slices of a settled patch in the order in which they go out; empty ones are left out.
+    pub fn slices<'a>(&'a self, body: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let mut from = 0;
+        let changed = self.changes.iter().flat_map(move |Change { at, fresh }| {
+            let before = Span { start: std::mem::replace(&mut from, at.end), end: at.start };
+            [before.of(body), fresh.of(&self.fresh)]
+        });
+        let last = self.changes.last().map_or(0, |change| change.at.end as usize);
+        changed.chain([body.get(last..).unwrap_or_default()]).filter(|slice| !slice.is_empty())
     }
 }

@@ -1,4 +1,4 @@
-//! Decoding JSON strings to text.
+//! JSON strings to text and back.
 
 use std::borrow::Cow;
 
@@ -32,6 +32,32 @@ impl StringSpan {
     pub fn decode_into(self, body: &str, out: &mut String) {
         let raw = body.get(self.inner().range()).unwrap_or_default();
         if self.escapes() == 0 { out.push_str(raw) } else { decode_into(raw, out) }
+    }
+}
+
+/// Appends `text` as a JSON string with its quotes. Escapes what RFC 8259 requires and nothing else.
+pub fn quote_into(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape_into(text, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of `text` as a JSON string.
+pub fn escape_into(text: &str, out: &mut Vec<u8>) {
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&digits);
+            }
+            _ => out.push(byte),
+        }
     }
 }
 

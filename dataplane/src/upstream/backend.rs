@@ -27,6 +27,9 @@ pub struct BackendSpec {
     pub lora_literals: Vec<Arc<[u8]>>,
     /// Headers that each request gets: credentials and the like. Client headers of the same name are dropped.
     pub headers: Vec<(String, String)>,
+    /// Takes a reasoning effort as a parameter of the request, as OpenAI's own servers do, and not of the chat
+    /// template.
+    pub plain_effort: bool,
     /// Speak TLS.
     pub tls: bool,
 }

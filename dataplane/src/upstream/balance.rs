@@ -86,6 +86,7 @@ mod tests {
                 model_literal: Arc::from(&b"\"m\""[..]),
                 lora_literals: Vec::new(),
                 headers: Vec::new(),
+                plain_effort: false,
                 tls: false,
             })
             .collect();

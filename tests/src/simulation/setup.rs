@@ -46,13 +46,14 @@ impl Setup {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000 + *at as u16)),
                 weight: 1,
             }],
+            provider: String::new(),
         };
         let setting = |refuse| if refuse { "refuse" } else { "release" };
         let names: Vec<&str> = chosen.iter().map(|at| MODELS[*at]).collect();
         let file = ConfigFile {
             models: chosen.iter().map(model).collect(),
             routing: routing(&names),
-            pintle: String::new(),
+            ..ConfigFile::default()
         }
         .with(&format!(
             "session: {{on_missing_model: {{tool_loop: {}, provider_state: {}}}}}",

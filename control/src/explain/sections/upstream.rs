@@ -38,6 +38,9 @@ fn write_attempt(page: &mut Page, number: usize, attempt: &Attempt) {
         list(&[connected, status, error]),
     );
     page.item(0, &format!("{number}."), &text);
+    for edit in &attempt.edits {
+        page.item(1, "-", &clean(edit));
+    }
 }
 
 fn blame(fault: Fault) -> &'static str {

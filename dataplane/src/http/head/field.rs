@@ -69,6 +69,20 @@ impl Known {
     }
 }
 
+/// Whether a field belongs to one connection or to the framing on it, which the writer of a head states itself.
+pub fn is_per_connection(name: &[u8]) -> bool {
+    match Known::of(name) {
+        Known::Host
+        | Known::ContentLength
+        | Known::TransferEncoding
+        | Known::Connection
+        | Known::HopByHop
+        | Known::Trailer
+        | Known::Expect => true,
+        Known::Other | Known::Credential | Known::ContentType | Known::ContentEncoding => false,
+    }
+}
+
 /// `x-user-<provider>-key`: v0.3's per-user upstream credentials.
 fn is_user_provider_key(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"x-user-";

@@ -23,7 +23,7 @@ mod tests;
 mod write;
 
 pub use error::{FieldError, RequestError, ResponseError};
-pub use field::{Field, Fields};
+pub use field::{Field, Fields, is_per_connection};
 pub use request::{BodyFraming, Method, Request, RequestHead, parse_request};
 pub use response::{Response, ResponseFraming, ResponseHead, parse_response};
 pub use write::{

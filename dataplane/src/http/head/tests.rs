@@ -274,6 +274,7 @@ fn upstream<'a>(set: &'a [Field<'a>], credentials: Credentials) -> UpstreamReque
         content_length: Some(12),
         credentials,
         set,
+        add: &[],
         remove: &[b"X-Private"],
     }
 }

@@ -33,6 +33,8 @@ pub struct UpstreamRequest<'a> {
     pub credentials: Credentials,
     /// Fields to write in place of any by the same name.
     pub set: &'a [Field<'a>],
+    /// Fields to write beside any by the same name.
+    pub add: &'a [Field<'a>],
     /// Names of further fields to leave out, in any letter case.
     pub remove: &'a [&'a [u8]],
 }
@@ -75,7 +77,7 @@ pub fn write_upstream_request(
             write_line(out, name, entry.value.in_buf(fields.buf));
         }
     }
-    for field in upstream.set {
+    for field in upstream.set.iter().chain(upstream.add) {
         field.write(out);
     }
     if let Some(length) = upstream.content_length {

@@ -5,27 +5,37 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::corpus;
-use crate::json::patch::{JsonValue, PatchError, Patched};
+use crate::json::patch::{Patch, PatchError};
+use crate::json::text::quote_into;
 use crate::json::{ScanLimits, Span, Spans, scan};
 
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    quote_into(text, &mut out);
+    out
+}
+
+fn patched(patch: &mut Patch, body: &[u8]) -> Result<Vec<u8>, PatchError> {
+    let length = patch.settle(body.len())?;
+    let out = patch.slices(body).collect::<Vec<_>>().concat();
+    assert_eq!(out.len(), length);
+    Ok(out)
+}
+
 /// Patches the model of `body` and returns what would go out.
-fn patch(body: &[u8], model: &JsonValue) -> Vec<u8> {
+fn patch(body: &[u8], model: &[u8]) -> Vec<u8> {
     let mut spans = Spans::new();
     scan(body, OpenAiChat, &ScanLimits::default(), &mut spans).unwrap();
-    let replacements = [(spans.model.span(), model.bytes())];
-    let patched = Patched::new(body, &replacements).unwrap();
-    let out = patched.slices().concat();
-    assert_eq!(out.len() as u64, patched.len());
-    assert!(patched.slices().len() <= 3);
-    out
+    let mut patch = Patch::new();
+    patch.replace(spans.model.span(), |out| out.extend_from_slice(model));
+    patched(&mut patch, body).unwrap()
 }
 
 /// `prefix`, the model member, `suffix`.
 fn check(prefix: &str, suffix: &str, old: &str, new: &str) {
-    let old = JsonValue::string(old);
-    let new = JsonValue::string(new);
-    let body = [prefix.as_bytes(), b"\"model\" :\t", old.bytes(), suffix.as_bytes()].concat();
-    let wanted = [prefix.as_bytes(), b"\"model\" :\t", new.bytes(), suffix.as_bytes()].concat();
+    let (old, new) = (quoted(old), quoted(new));
+    let body = [prefix.as_bytes(), b"\"model\" :\t", &old, suffix.as_bytes()].concat();
+    let wanted = [prefix.as_bytes(), b"\"model\" :\t", &new, suffix.as_bytes()].concat();
     assert_eq!(patch(&body, &new), wanted);
 }
 
@@ -62,20 +72,25 @@ proptest! {
 
     #[test]
     fn a_written_string_reads_back(text in any::<String>()) {
-        let value = JsonValue::string(&text);
-        prop_assert_eq!(serde_json::from_slice::<String>(value.bytes()).unwrap(), text);
+        prop_assert_eq!(serde_json::from_slice::<String>(&quoted(&text)).unwrap(), text);
     }
 
     #[test]
-    fn replacements_at_any_place(body in prop::collection::vec(any::<u8>(), 0..40), mut cuts in prop::collection::vec(0u32..40, 4)) {
+    fn changes_at_any_place(body in prop::collection::vec(any::<u8>(), 0..40), mut cuts in prop::collection::vec(0u32..40, 4)) {
         cuts.sort_unstable();
-        let span = |start: u32, end: u32| Span { start, end };
-        let replacements = [(span(cuts[0], cuts[1]), &b"one"[..]), (span(cuts[2], cuts[3]), &b""[..])];
-        match Patched::new(&body, &replacements) {
+        let mut patch = Patch::new();
+        // Noted in the other order than they stand in the body.
+        patch.remove(Span { start: cuts[2], end: cuts[3] });
+        patch.replace(Span { start: cuts[0], end: cuts[1] }, |out| out.extend_from_slice(b"one"));
+        patch.insert(cuts[0], |out| out.extend_from_slice(b"<"));
+        patch.insert(cuts[0], |out| out.extend_from_slice(b">"));
+        match patched(&mut patch, &body) {
             Ok(patched) => {
                 let at = |index: usize| cuts[index] as usize;
-                let wanted = [&body[..at(0)], b"one", &body[at(1)..at(2)], &body[at(3)..]].concat();
-                prop_assert_eq!(patched.slices().concat(), wanted);
+                // Of changes that begin together, those of no span come first.
+                let one: [&[u8]; 3] = if cuts[0] == cuts[1] { [b"one", b"<", b">"] } else { [b"<", b">", b"one"] };
+                let wanted = [&body[..at(0)], &one.concat(), &body[at(1)..at(2)], &body[at(3)..]].concat();
+                prop_assert_eq!(patched, wanted);
             }
             Err(error) => {
                 prop_assert_eq!(error, PatchError::Outside);
@@ -86,10 +101,15 @@ proptest! {
 }
 
 #[test]
-fn spans_out_of_order_are_refused() {
-    let (early, late) = (Span { start: 1, end: 3 }, Span { start: 2, end: 4 });
-    assert_eq!(Patched::new(b"abcdef", &[(late, b""), (early, b"")]), Err(PatchError::Order));
-    assert_eq!(Patched::new(b"abcdef", &[(early, b""), (late, b"")]), Err(PatchError::Order));
+fn overlapping_changes_are_refused() {
+    let mut patch = Patch::new();
+    patch.remove(Span { start: 2, end: 4 });
+    patch.remove(Span { start: 1, end: 3 });
+    assert_eq!(patch.settle(6), Err(PatchError::Overlap));
+    patch.clear();
+    patch.remove(Span { start: 1, end: 3 });
+    patch.insert(2, |out| out.push(b'x'));
+    assert_eq!(patch.settle(6), Err(PatchError::Overlap));
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! The request as a backend gets it: a new head, and the client's body with a patch.
+
+use pintle_routing::edits::HeaderEdits;
+use smallvec::SmallVec;
+
+use crate::attempt::Call;
+use crate::connection::{Connection, Exchange};
+use crate::edit::Edits;
+use crate::failure::Failure;
+use crate::http::head::{
+    Credentials, Field, FieldError, UpstreamRequest, is_per_connection, write_upstream_request,
+};
+use crate::io::Gather;
+
+/// Headers of the client that never reach a backend: they are addressed to this gateway.
+const OURS: [&[u8]; 8] = [
+    b"x-vsr-looper-request",
+    b"x-vsr-looper-secret",
+    b"x-vsr-looper-decision",
+    b"x-vsr-looper-iteration",
+    b"x-vsr-skip-processing",
+    b"x-authz-user-id",
+    b"x-authz-user-groups",
+    b"x-selected-model",
+];
+
+/// Composes head and patch in `gather`. Returns what was edited beyond the model, a line each.
+///
+/// # Errors
+/// What keeps the request from being sent: a header of the configuration that no request may carry.
+pub(crate) fn compose(
+    connection: &Connection,
+    exchange: &Exchange,
+    call: &Call<'_>,
+    gather: &mut Gather,
+) -> Result<Vec<String>, Failure> {
+    let spec = &call.backend.spec;
+    let policy = &exchange.generation.policy;
+    let literal = match call.target.lora {
+        Some(lora) => spec.lora_literals.get(usize::from(lora.0)).unwrap_or(&spec.model_literal),
+        None => &spec.model_literal,
+    };
+    let edits = call.decision.map(|decision| policy.edits(decision));
+    let body = connection.body(call.body);
+    gather.patch.clear();
+    let mut remarks = Edits {
+        dialect: exchange.dialect(),
+        model: call.model,
+        literal,
+        decision: edits,
+        reasoning: policy.reasoning(call.decision.filter(|_| call.selected), call.target),
+        plain_effort: spec.plain_effort,
+    }
+    .note(body, &mut gather.patch);
+    let length = gather.patch.settle(body.len()).map_err(|error| {
+        Failure::ours(500, "bad_edit", format!("The request's edits do not fit its body: {error}."))
+    })?;
+
+    let malformed = |error: FieldError| {
+        Failure::ours(500, "bad_backend_header", format!("Backend {}: {error}.", spec.name))
+    };
+    let id = exchange.id.encode();
+    let mut set: SmallVec<[Field<'_>; 8]> = SmallVec::new();
+    for (name, value) in &spec.headers {
+        set.push(Field::new(name.as_bytes(), value.as_bytes()).map_err(malformed)?);
+    }
+    // The answer is read for usage and tool calls, so it must come as plain text.
+    set.push(Field::new(b"Accept-Encoding", b"identity").map_err(malformed)?);
+    let own_credentials = spec.headers.iter().any(|(name, _)| is_credential(name));
+    let keep = connection.settings().api_keys.is_empty() && !own_credentials;
+
+    let mut headers = Headers { set, add: SmallVec::new(), remove: SmallVec::from_slice(&OURS), ours: 0 };
+    headers.ours = headers.set.len();
+    if let Some(edits) = edits {
+        headers.mutate(&edits.headers, &mut remarks)?;
+    }
+    let Headers { mut set, add, remove, .. } = headers;
+    let named =
+        |name: &str| set.iter().chain(&add).any(|field| field.name().eq_ignore_ascii_case(name.as_bytes()));
+    if exchange.flow.request.request_id.is_empty() && !named("x-request-id") {
+        set.push(Field::new(b"x-request-id", &id).map_err(malformed)?);
+    }
+    let request = UpstreamRequest {
+        target: spec.chat_path.as_bytes(),
+        host: spec.authority.as_bytes(),
+        content_length: Some(length as u64),
+        credentials: if keep { Credentials::Forward } else { Credentials::Remove },
+        set: &set,
+        add: &add,
+        remove: &remove,
+    };
+    gather.head.clear();
+    write_upstream_request(&mut gather.head, connection.head.view(&connection.input), &request)
+        .map_err(malformed)?;
+    Ok(remarks)
+}
+
+fn is_credential(name: &str) -> bool {
+    ["authorization", "x-api-key", "api-key"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+struct Headers<'a> {
+    set: SmallVec<[Field<'a>; 8]>,
+    add: SmallVec<[Field<'a>; 4]>,
+    remove: SmallVec<[&'a [u8]; 16]>,
+    /// The first of `set`: the backend's own and the gateway's, which no decision changes.
+    ours: usize,
+}
+
+impl<'a> Headers<'a> {
+    /// Applies a decision's edits to what the client sent: names deleted, then updated, then added.
+    fn mutate(&mut self, edits: &'a HeaderEdits, remarks: &mut Vec<String>) -> Result<(), Failure> {
+        let mut done = [0usize; 3];
+        for name in &edits.delete {
+            if self.may_change(name, remarks) {
+                self.remove.push(name.as_bytes());
+                done[0] += 1;
+            }
+        }
+        for (name, value) in &edits.update {
+            if self.may_change(name, remarks) {
+                self.set.push(field(name, value)?);
+                done[1] += 1;
+            }
+        }
+        for (name, value) in &edits.add {
+            if self.may_change(name, remarks) {
+                self.add.push(field(name, value)?);
+                done[2] += 1;
+            }
+        }
+        for (count, what) in done.into_iter().zip(["deleted", "updated", "added"]) {
+            if count > 0 {
+                remarks.push(format!("header_mutation: {count} {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn may_change(&self, name: &str, remarks: &mut Vec<String>) -> bool {
+        let ours = &self.set[..self.ours];
+        let fixed = is_per_connection(name.as_bytes())
+            || ours.iter().any(|field| field.name().eq_ignore_ascii_case(name.as_bytes()));
+        if fixed {
+            remarks.push(format!("header_mutation: {name} is the gateway's own; left as it is"));
+        }
+        !fixed
+    }
+}
+
+fn field<'a>(name: &'a str, value: &'a str) -> Result<Field<'a>, Failure> {
+    Field::new(name.as_bytes(), value.as_bytes()).map_err(|error| {
+        Failure::ours(500, "bad_header_mutation", format!("header_mutation of the decision: {error}."))
+    })
+}
