@@ -312,8 +312,8 @@ fn prepare(path: &Path) -> Result<Prepared, ServeError> {
         ProfileSetting::Pintle => Profile::Pintle,
         ProfileSetting::Compat => Profile::Compat,
     };
-    let policy =
-        crate::pretrained::policy(&config, profile).map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
+    let policy = crate::pretrained::policy(&config, profile)
+        .map_err(|errors| ServeError::Refused(lines(&name, &errors)))?;
     Ok(Prepared { config, policy, secrets, report, bytes })
 }
 

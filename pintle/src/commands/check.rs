@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pintle_config::{CheckOptions, Format, Profile};
-use pintle_routing::policy::Policy;
 
 use crate::cli::{Check, FormatArg, ProfileArg};
 use crate::output::print;
@@ -30,7 +29,7 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
         // What only shows when the parts are put together: a rule's regular expression, for example.
         if !failed && let Some(config) = pintle_config::load(&bytes, &name, profile).config {
             text.extend(crate::wire::unserved(&config).iter().map(|line| format!("note: {line}\n")));
-            match Policy::compile(&config, profile) {
+            match crate::pretrained::policy(&config, profile) {
                 Ok(policy) => text.extend(policy.notes().iter().map(|note| format!("note: {note}\n"))),
                 Err(errors) => {
                     text.extend(errors.iter().map(|error| format!("error: {error}\n")));

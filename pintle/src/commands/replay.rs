@@ -56,6 +56,7 @@ fn again(policy: &Policy, recorded: &Recorded) -> FlowDocument {
     let live = LiveSignals {
         models: policy.models().iter().map(|model| of(&model.name).unwrap_or_default()).collect(),
         bytes_per_token: recorded.bytes_per_token,
+        experience: std::sync::Arc::new(recorded.experience.clone()),
     };
     let inputs = Inputs {
         facts: &facts,

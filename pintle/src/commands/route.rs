@@ -205,7 +205,7 @@ pub(super) fn load_policy(path: &Path) -> Result<(Config, Policy), Box<dyn Error
         ProfileSetting::Pintle => Profile::Pintle,
         ProfileSetting::Compat => Profile::Compat,
     };
-    let policy = Policy::compile(&config, profile).map_err(|errors| {
+    let policy = crate::pretrained::policy(&config, profile).map_err(|errors| {
         errors.iter().map(|error| format!("{name}: {error}")).collect::<Vec<_>>().join("\n")
     })?;
     Ok((config, policy))
