@@ -1,7 +1,12 @@
 //! A thread with its own network and mount namespace. Namespaces and capabilities belong to threads, so a test
 //! leaves nothing behind, however it ends.
 
-#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
+
+pub(crate) mod frames;
+mod group;
+
+pub(crate) use group::Group;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -98,6 +103,17 @@ pub(crate) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
         // SAFETY: the value lives through the call.
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const one).cast(), 4) };
     }
+    let (storage, length) = raw(address);
+    // SAFETY: the storage holds an address of that length.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const storage).cast(), length) };
+    // SAFETY: takes integers.
+    if bound < 0 || unsafe { libc::listen(socket.as_raw_fd(), 4096) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(socket)
+}
+
+fn raw(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: zero is a valid address structure.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let length = match address.ip() {
@@ -118,13 +134,7 @@ pub(crate) fn listener(address: SocketAddr) -> io::Result<TcpListener> {
             size_of::<libc::sockaddr_in6>()
         }
     };
-    // SAFETY: the storage holds an address of that length.
-    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const storage).cast(), length as u32) };
-    // SAFETY: takes integers.
-    if bound < 0 || unsafe { libc::listen(socket.as_raw_fd(), 4096) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(socket)
+    (storage, length as libc::socklen_t)
 }
 
 /// `count` listeners on one address; port 0 means the same free port for all.
@@ -134,4 +144,101 @@ pub(crate) fn listeners(address: SocketAddr, count: usize) -> Vec<TcpListener> {
     let mut all = vec![first];
     all.extend((1..count).map(|_| listener(address).expect("listener")));
     all
+}
+
+/// A second machine: a thread whose network namespace is joined to the test's by `near0` here and `far0` there.
+pub(crate) struct Far {
+    work: Option<std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// This side's addresses.
+pub(crate) const NEAR: [&str; 2] = ["10.99.0.1", "fd99::1"];
+/// The far side's addresses.
+pub(crate) const FAR: [&str; 6] =
+    ["10.99.0.2", "10.99.0.3", "10.99.9.4", "fd99::2", "fd99::3", "fd99:0:0:9::4"];
+
+impl Far {
+    /// Must be called in a namespace of the test's own.
+    pub(crate) fn make() -> Self {
+        let (work, orders) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            private().expect("namespaces");
+            ready.send(thread_id()).expect("the test waits");
+            for order in orders {
+                order();
+            }
+        });
+        let id = is_ready.recv().expect("the far side starts");
+        ip(&format!("link add near0 type veth peer name far0 netns {id}"));
+        ip("address add 10.99.0.1/16 dev near0");
+        ip("address add fd99::1/48 dev near0 nodad");
+        ip("link set near0 up");
+        let far = Self { work: Some(work), thread: Some(thread) };
+        far.run(|| {
+            ip("link set lo up");
+            for address in FAR {
+                if address.contains(':') {
+                    ip(&format!("address add {address}/48 dev far0 nodad"));
+                } else {
+                    ip(&format!("address add {address}/16 dev far0"));
+                }
+            }
+            ip("link set far0 up");
+        });
+        far
+    }
+
+    /// Runs `order` over there, and waits for its answer.
+    pub(crate) fn run<T: Send + 'static>(&self, order: impl FnOnce() -> T + Send + 'static) -> T {
+        let (answer, answered) = std::sync::mpsc::channel();
+        let order = Box::new(move || {
+            let _ = answer.send(order());
+        });
+        self.work.as_ref().expect("not dropped").send(order).expect("the far side lives");
+        answered.recv().expect("the far side did not fail")
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Connects from a chosen address, within `wait`.
+pub(crate) fn connect_from(
+    from: IpAddr,
+    to: SocketAddr,
+    wait: std::time::Duration,
+) -> io::Result<std::net::TcpStream> {
+    let family = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: takes integers.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just made, owned by nobody else.
+    let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
+    // How long connect(2) waits is the time-out of sending.
+    stream.set_write_timeout(Some(wait))?;
+    for (call, address) in [("bind", SocketAddr::new(from, 0)), ("connect", to)] {
+        let (storage, length) = raw(address);
+        // SAFETY: the storage holds an address of that length.
+        let result = unsafe {
+            if call == "bind" {
+                libc::bind(fd, (&raw const storage).cast(), length)
+            } else {
+                libc::connect(fd, (&raw const storage).cast(), length)
+            }
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(stream)
 }
