@@ -60,23 +60,24 @@ fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// The remote address, read word by word: the verifier knows this context by its 32-bit fields.
+/// The remote address. All words are read whatever the family is: the verifier wants each at a constant place of
+/// the context, and LLVM would make one read with a computed place of two in two branches.
 #[inline(always)]
 fn remote_address(ctx: &SockOpsContext) -> [u8; 16] {
     let ops = ctx.ops;
     // SAFETY: the context is valid during the call.
-    let words = unsafe {
-        if ctx.family() == AF_INET {
-            [0, 0, 0xffff_u32.to_be(), read(&raw const (*ops).remote_ip4)]
-        } else {
+    let (v4, v6) = unsafe {
+        (
+            read(&raw const (*ops).remote_ip4),
             [
                 read(&raw const (*ops).remote_ip6[0]),
                 read(&raw const (*ops).remote_ip6[1]),
                 read(&raw const (*ops).remote_ip6[2]),
                 read(&raw const (*ops).remote_ip6[3]),
-            ]
-        }
+            ],
+        )
     };
+    let words = if ctx.family() == AF_INET { [0, 0, 0xffff_u32.to_be(), v4] } else { v6 };
     // SAFETY: four words are sixteen bytes, any of which are an address.
     unsafe { core::mem::transmute(words) }
 }
@@ -164,8 +165,7 @@ fn bucket(us: u64) -> usize {
 }
 
 #[inline(always)]
-fn sample(ctx: &SockOpsContext, numbers: *mut Aggregate) {
-    let (srtt, min) = rtts(ctx);
+fn sample(srtt: u32, min: u32, numbers: *mut Aggregate) {
     if srtt == 0 {
         return;
     }
@@ -213,7 +213,8 @@ fn established(ctx: &SockOpsContext, passive: bool) -> Option<()> {
             let _ = CONNECTING.remove(cookie);
         }
     }
-    sample(ctx, numbers);
+    let (srtt, min) = rtts(ctx);
+    sample(srtt, min, numbers);
     Some(())
 }
 
@@ -286,7 +287,10 @@ pub fn pintle_sock_ops(ctx: SockOpsContext) -> u32 {
         }
         RTT_CB => {
             if let Some(numbers) = aggregate(&endpoint(&ctx, is_passive(&ctx))) {
-                sample(&ctx, numbers);
+                // The context still has the time before this sample; newer kernels give the one after it too.
+                let (before, min) = rtts(&ctx);
+                let after = ctx.arg(1) >> 3;
+                sample(if after == 0 { before } else { after }, min, numbers);
             }
         }
         RETRANS_CB => {
