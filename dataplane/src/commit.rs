@@ -6,7 +6,10 @@
 //! that acts on the answer at once, on another connection and another worker, meets the new record. In a
 //! stream the finish reason is that moment; usage often follows it and is added to the same turn.
 
+use std::cell::RefCell;
+
 use pintle_routing::ids::Target;
+use pintle_routing::session::economics::Habits;
 use pintle_sessions::{NameId, Store};
 
 pub(crate) use crate::memory::Committed;
@@ -18,6 +21,7 @@ use crate::turn::Plan;
 /// The turn's trace in session memory.
 pub(crate) struct Commit<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) habits: &'a RefCell<Habits>,
     pub(crate) generation: &'a Generation,
     pub(crate) plan: &'a Plan,
     pub(crate) target: Target,
@@ -31,6 +35,7 @@ impl Commit<'_> {
         let (served, heard, now) = (self.served()?, seen.heard(), now());
         let committed = served.commit(self.store, &heard, now);
         served.pin(self.store, &heard, now);
+        self.learn();
         if committed.is_none() {
             self.generation.meters.not_stored.increment(1);
         }
@@ -45,6 +50,15 @@ impl Commit<'_> {
         served.amend(self.store, committed, &heard, now);
     }
 
+    /// What arrived before this turn and what it was: who served it plays no part.
+    fn learn(&self) {
+        let Some(seen) = self.plan.route.session_commit.seen else { return };
+        if self.generation.policy.learns_habits() {
+            let before = self.plan.before.unwrap_or_default();
+            self.habits.borrow_mut().learn(before.policy.into(), before.turns, seen);
+        }
+    }
+
     fn served(&self) -> Option<Served<'_>> {
         let Generation { names, settings, .. } = self.generation;
         let remembered = self.plan.route.session_commit;
@@ -56,6 +70,7 @@ impl Commit<'_> {
             backend: names.backend(self.target.model, self.backend),
             estimated_prompt: self.plan.prompt_tokens,
             demand: remembered.demand,
+            seen: remembered.seen,
             tool_loop_ttl_ms: settings.session.tool_loop_ttl_ms,
             provider_state_ttl_ms: settings.session.provider_state_ttl_ms,
         })

@@ -13,6 +13,7 @@ use pintle_routing::flow_id::FlowId;
 use pintle_routing::live::LiveSignals;
 use pintle_routing::outcome::Outcome;
 use pintle_routing::policy::{Inputs, Record};
+use pintle_routing::session::economics::Foresight;
 use pintle_routing::units::{UnixMillis, Usd};
 use smallvec::SmallVec;
 
@@ -30,6 +31,8 @@ pub struct Decided {
     pub now: UnixMillis,
     /// Live state that `decide` was given.
     pub live: LiveSignals,
+    /// What habits expected.
+    pub foresight: Option<Foresight>,
     /// The conclusion.
     pub outcome: Outcome,
 }
@@ -100,6 +103,7 @@ impl FinishedFlow {
                 provider_owner: decided.provider_owner.as_deref(),
                 now: decided.now,
                 live: &decided.live,
+                foresight: decided.foresight.as_ref(),
             };
             let record = if decided.facts.private.is_some() { Record::Everything } else { Record::Evidence };
             policy.describe(&inputs, &decided.outcome, record, &mut document);

@@ -12,6 +12,8 @@
 use std::borrow::Cow;
 
 use pintle_routing::facts::{Facts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource};
+use pintle_routing::session::economics::{Foresight, Habits, Kind, Seen, Track};
+use pintle_routing::session::{ProviderStateRef, SessionPhase, lock};
 use pintle_routing::units::{Tokens, UnixMillis};
 use pintle_sessions::{NameId, Pin, Record, Store};
 
@@ -134,6 +136,16 @@ fn tool_call_key(store: &Store, session: SessionIdentity, call_id: &[u8]) -> u12
     store.response_key(&session.key.to_le_bytes(), call_id)
 }
 
+/// What habits expect after a turn that is about to be decided; `None` without a session.
+pub fn foresee(habits: &Habits, facts: &Facts<'_>, before: Option<&Record>) -> Option<Foresight> {
+    facts.session?;
+    let state = facts.provider_state.as_ref().map(|_| ProviderStateRef { owner: None });
+    let phase = lock::phase(&facts.tools, state.as_ref());
+    let lock = (phase != SessionPhase::UserTurn).then(|| Kind::of(phase, false));
+    let before = before.copied().unwrap_or_default();
+    Some(habits.foresee(before.policy.into(), before.turns, lock, before.decision != NameId::NONE))
+}
+
 /// What an answer says that memory keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Heard<'a> {
@@ -168,6 +180,8 @@ pub struct Served<'a> {
     pub estimated_prompt: Tokens,
     /// Smoothed demand, from the decision.
     pub demand: f32,
+    /// What the turn was, from the decision; adds to the session's track.
+    pub seen: Option<Seen>,
     /// For how long an open tool loop holds its model, in milliseconds.
     pub tool_loop_ttl_ms: u64,
     /// For how long state at a provider holds its model, in milliseconds.
@@ -272,7 +286,7 @@ impl Served<'_> {
             turn_sequence: sequence,
             flags,
             demand: self.demand,
-            policy: base.policy,
+            policy: self.seen.map_or(base.policy, |seen| Track::from(base.policy).push(seen).into()),
         }
     }
 }

@@ -254,6 +254,7 @@ impl Relay {
             Some(committed) if self.observer.seen().mark() != self.committed_at => {
                 Commit {
                     store: &connection.worker.shared.store,
+                    habits: &connection.worker.habits,
                     generation: &exchange.generation,
                     plan,
                     target: answered.target,
@@ -271,6 +272,7 @@ impl Relay {
         }
         self.committed = Commit {
             store: &connection.worker.shared.store,
+            habits: &connection.worker.habits,
             generation: &exchange.generation,
             plan,
             target: answered.target,

@@ -117,7 +117,19 @@ fn decide(
     let memory::Recalled { before, snapshot, provider_owner } =
         memory::recall(store, &mut facts, extract::tenant(view), text, &spans, now);
     let live = worker.live.borrow();
-    let inputs = Inputs { facts: &facts, session: snapshot.as_ref(), provider_owner, now, live: &live };
+    let foresight = generation
+        .policy
+        .learns_habits()
+        .then(|| memory::foresee(&worker.habits.borrow(), &facts, before.as_ref()))
+        .flatten();
+    let inputs = Inputs {
+        facts: &facts,
+        session: snapshot.as_ref(),
+        provider_owner,
+        now,
+        live: &live,
+        foresight: foresight.as_ref(),
+    };
     let outcome = generation.policy.decide_measured(&inputs, learned.unwrap_or(Learned::none()));
     let elapsed = started.elapsed();
     exchange.flow.timings.routing_us = Micros(elapsed.as_micros() as u64);
@@ -147,6 +159,7 @@ fn decide(
         provider_owner: provider_owner.map(str::to_owned),
         now,
         live: live.clone(),
+        foresight,
         outcome,
     });
     Ok(conclusion)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use pintle_routing::flow_id::FlowIds;
 use pintle_routing::live::LiveSignals;
+use pintle_routing::session::economics::Habits;
 use tracing::{info, warn};
 
 use crate::connection;
@@ -57,6 +58,8 @@ pub struct Worker {
     /// What the turns served here taught about sessions. Each worker learns for itself, so that none waits.
     /// Where other threads ring when they have something for a task here.
     pub(crate) tower: Rc<Tower>,
+    /// What the turns served here taught about sessions. Each worker learns for itself, so that none waits.
+    pub(crate) habits: RefCell<Habits>,
     connections: Cell<usize>,
     spare: RefCell<Vec<Vec<u8>>>,
     gathers: RefCell<Vec<Gather>>,
@@ -204,6 +207,7 @@ impl Worker {
             spans: RefCell::default(),
             live: RefCell::default(),
             tower: Tower::raise()?,
+            habits: RefCell::default(),
             connections: Cell::new(0),
             spare: RefCell::default(),
             gathers: RefCell::default(),

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::ids::{DecisionId, SignalId, Target};
 use crate::session::LockKind;
 pub use crate::session::SessionPhase;
+use crate::session::economics::Seen;
 use crate::trace::DecisionTrace;
 
 /// The result of [`Policy::decide`](crate::policy::Policy::decide).
@@ -218,10 +219,12 @@ pub struct SessionCommit {
     pub decision: Option<DecisionId>,
     /// Smoothed demand estimate in `[0,1]`, negative when unknown.
     pub demand: f32,
+    /// What habits learn from the turn; `None` where no session policy ran.
+    pub seen: Option<Seen>,
 }
 
 impl Default for SessionCommit {
     fn default() -> Self {
-        Self { decision: None, demand: -1.0 }
+        Self { decision: None, demand: -1.0, seen: None }
     }
 }

@@ -18,6 +18,7 @@ use crate::rules::Rule;
 use crate::selection::capability::Capabilities;
 use crate::selection::pretrained::Pretrained;
 use crate::selection::{Candidate, Selector};
+use crate::session::economics::Foresight;
 use crate::session::{Pricing, SessionParams};
 use crate::signals::{CompileError, EvidenceTable, SignalDef, Signals};
 use crate::units::{Tokens, UnixMillis};
@@ -136,9 +137,19 @@ pub struct Inputs<'a> {
     pub now: UnixMillis,
     /// What is measured of the models.
     pub live: &'a LiveSignals,
+    /// What habits expect after this turn, if [`Policy::learns_habits`].
+    pub foresight: Option<&'a Foresight>,
 }
 
 impl Policy {
+    /// Whether any decision has a use for what is learned over sessions: a session policy that weighs costs, and a
+    /// projection that measures demand.
+    pub fn learns_habits(&self) -> bool {
+        self.profile == Profile::Pintle
+            && self.projections.measures_demand()
+            && self.decisions.iter().any(|decision| decision.session.is_some())
+    }
+
     /// Compiles a configuration, or says everything that keeps it from being one.
     pub fn compile(config: &Config, profile: Profile) -> Result<Self, Vec<CompileError>> {
         Self::compile_with(config, profile, &Pretrained::default())
@@ -166,7 +177,7 @@ impl Policy {
         now: UnixMillis,
         live: &LiveSignals,
     ) -> Outcome {
-        self.decide_with(&Inputs { facts, session, provider_owner: None, now, live })
+        self.decide_with(&Inputs { facts, session, provider_owner: None, now, live, foresight: None })
     }
 
     /// Identifies what this policy decides by: equal digests decide equally.

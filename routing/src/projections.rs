@@ -204,6 +204,11 @@ impl Projections {
         }
     }
 
+    /// Whether a score measures demand.
+    pub(crate) fn measures_demand(&self) -> bool {
+        self.demand.is_some()
+    }
+
     /// Computes scores and mappings; `record` receives each. Returns the score called `demand`, clamped to
     /// `[0,1]`, if there is one and it is known.
     pub(crate) fn score(

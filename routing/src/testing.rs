@@ -101,7 +101,7 @@ pub(crate) fn inputs<'a>(
     session: Option<&'a SessionSnapshot<'a>>,
     live: &'a LiveSignals,
 ) -> Inputs<'a> {
-    Inputs { facts, session, provider_owner: None, now: NOW, live }
+    Inputs { facts, session, provider_owner: None, now: NOW, live, foresight: None }
 }
 
 /// The route and its target's name; panics on any other verdict.

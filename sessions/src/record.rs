@@ -60,8 +60,8 @@ pub struct Record {
     pub flags: u32,
     /// Smoothed demand estimate in [0,1]; negative when unknown. Owned by the session policy.
     pub demand: f32,
-    /// Two more numbers that only the session policy gives a meaning to.
-    pub policy: [f32; 2],
+    /// Eight more bytes that only the session policy gives a meaning to; 0 when it has none.
+    pub policy: [u32; 2],
 }
 
 /// Where a provider's response id has to go back to.
@@ -216,7 +216,7 @@ mod tests {
             turn_sequence: 15,
             flags: Record::OPEN_TOOL_LOOP | Record::STALE,
             demand: -0.0,
-            policy: [f32::MIN_POSITIVE, f32::INFINITY],
+            policy: [1, u32::MAX],
         };
         let read = Record::from_words(&record.to_words()).expect("plain data");
         assert_eq!(read, Record { flags: Record::OPEN_TOOL_LOOP, ..record }, "staleness is not stored");

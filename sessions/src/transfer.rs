@@ -83,7 +83,7 @@ struct SessionLine {
     cached_tokens: u64,
     completion_tokens: u64,
     demand: f32,
-    policy: [f32; 2],
+    policy: [u32; 2],
 }
 
 #[derive(Serialize, Deserialize)]

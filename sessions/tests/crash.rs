@@ -95,7 +95,7 @@ fn record(store: &Store, index: usize, state: u64, round: u64) -> Record {
         turn_sequence: state as u32,
         flags: if locked { Record::OPEN_TOOL_LOOP } else { 0 },
         demand: state as f32,
-        policy: [index as f32, -(state as f32)],
+        policy: [index as u32, !(state as u32)],
         ..Record::default()
     }
 }

@@ -14,7 +14,7 @@ fn open(dir: &Path, capacity: u64) -> (Store, pintle_sessions::OpenReport) {
 
 fn record(store: &Store, model: &str, turns: u32) -> Record {
     let model = store.intern(model).expect("room");
-    Record { model, turns, last_seen_ms: NOW, demand: 0.5, policy: [1.5, -2.5], ..Record::default() }
+    Record { model, turns, last_seen_ms: NOW, demand: 0.5, policy: [15, 25], ..Record::default() }
 }
 
 fn file(dir: &Path) -> std::path::PathBuf {

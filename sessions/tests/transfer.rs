@@ -38,7 +38,7 @@ fn record() -> impl Strategy<Value = (Record, [String; 3])> {
     let sums = (any::<u64>(), any::<u64>(), any::<u64>());
     let turns = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
     let last = (any::<u32>(), any::<u32>(), any::<u32>());
-    let policy = (-1.0..1.0_f32, -1e9..1e9_f32, -1.0..1.0_f32);
+    let policy = (-1.0..1.0_f32, any::<u32>(), any::<u32>());
     (times, sums, turns, last, policy, names).prop_map(|(times, sums, turns, last, policy, names)| {
         let (last_seen_ms, tool_loop, provider, flags) = times;
         let record = Record {

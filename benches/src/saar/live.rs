@@ -1,20 +1,46 @@
-//! The router as it runs: [`pintle_routing::session::decide`] on requests made from a workload's turns.
-//!
-//! Beside [`super::pintle`] this shows what the live router gets from a session's record alone, without habits
-//! learned over other sessions, and that its locks hold on every turn of a workload.
+//! The router as it runs: [`pintle_routing::session::decide`] on requests made from a workload's turns, with the
+//! session's record before it and habits beside it, as the data plane has them.
 
 use pintle_routing::facts::{SessionSnapshot, ToolFacts};
+use pintle_routing::session::economics::{Foresight, Habits, Kind, Seen, Track};
 use pintle_routing::session::{
-    Candidate, ProviderStateRef, SessionAction, SessionInput, SessionParams, decide,
+    Candidate, ProviderStateRef, SessionAction, SessionInput, SessionParams, SessionPhase, decide,
 };
 use pintle_routing::units::{Tokens, UnixMillis, Usd};
 
 use super::workload::{Phase, Session, Turn, Workload};
 
 const TURN_MS: u64 = 10_000;
-const EXPECTED_COMPLETION: u64 = 300;
+/// As the router expects of a session's first answer.
+const FIRST_COMPLETION: u64 = 512;
 /// A decision name that changes with every new topic.
 const DECISIONS: [&str; 2] = ["topic-a", "topic-b"];
+
+/// What habits say before every turn. It depends on the turns that have arrived and not on the choices made for them,
+/// so that one pass serves every shortfall price.
+pub type Foresights = Vec<Vec<Foresight>>;
+
+/// Foresees every turn, learning in order of arrival.
+pub fn foresee(workload: &Workload) -> Foresights {
+    let mut habits = Habits::default();
+    let mut tracks = vec![Track::default(); workload.sessions.len()];
+    let mut all: Foresights = vec![Vec::new(); workload.sessions.len()];
+    for &(s, t) in &workload.order {
+        let turn = &workload.sessions[s].turns[t];
+        let phase = match turn.phase {
+            Phase::ToolLoop => SessionPhase::ToolLoop,
+            Phase::ProviderState => SessionPhase::ProviderState,
+            Phase::UserTurn | Phase::TopicDrift => SessionPhase::UserTurn,
+        };
+        let lock = turn.phase.is_locked().then(|| Kind::of(phase, false));
+        let kind = Kind::of(phase, turn.phase == Phase::TopicDrift && t > 0);
+        let seen = Seen { kind, demand: Some(turn.demand as f32) };
+        all[s].push(habits.foresee(tracks[s], t as u32, lock, t > 0));
+        habits.learn(tracks[s], t as u32, seen);
+        tracks[s] = tracks[s].push(seen);
+    }
+    all
+}
 
 /// The live policy at one shortfall price.
 pub struct Live<'a> {
@@ -46,24 +72,27 @@ impl<'a> Live<'a> {
         Self { workload, params, candidates }
     }
 
-    /// Models and reasons of a whole session.
-    pub fn session(&self, session: &Session) -> Vec<(usize, &'static str)> {
+    /// Models and reasons of a whole session; `foresights` are those of its turns, empty for a router without habits.
+    pub fn session(&self, session: &Session, foresights: &[Foresight]) -> Vec<(usize, &'static str)> {
         let mut record: Option<SessionSnapshot<'_>> = None;
         let mut now = UnixMillis(1);
         let mut topic = 0;
         let turns = session.turns.iter();
         turns
-            .map(|turn| {
+            .enumerate()
+            .map(|(t, turn)| {
                 let timeout = self.params.saar.idle_timeout_seconds.unsigned_abs() * 1000;
                 now = UnixMillis(now.get() + TURN_MS + if turn.idle { timeout } else { 0 });
                 topic ^= usize::from(turn.phase == Phase::TopicDrift);
-                let verdict = decide(&self.params, &self.request(turn, record, DECISIONS[topic], now));
+                let request = self.request(turn, record, DECISIONS[topic], now);
+                let verdict = decide(&self.params, &SessionInput { foresight: foresights.get(t), ..request });
                 let model = verdict.index().unwrap_or(0);
                 let reason = match verdict.action {
                     SessionAction::New => "new",
                     SessionAction::Stayed => "stay_is_cheaper",
                     SessionAction::Switched => "switch_is_cheaper",
-                    SessionAction::Held => "hard_lock",
+                    SessionAction::Held if turn.phase == Phase::ToolLoop => "hard_lock=tool_loop",
+                    SessionAction::Held => "hard_lock=provider_state",
                     SessionAction::Breached => "breached",
                 };
                 record = Some(self.commit(turn, record, model, DECISIONS[topic], now, verdict.demand));
@@ -98,7 +127,10 @@ impl<'a> Live<'a> {
             demand: Some(turn.demand),
             prompt_tokens: Tokens(turn.prompt_tokens),
             history_tokens: Tokens(turn.history_tokens),
-            expected_completion: snapshot.map_or(Tokens(EXPECTED_COMPLETION), |s| s.last_completion_tokens),
+            expected_completion: Tokens(
+                snapshot.map_or(FIRST_COMPLETION, |s| s.completion_tokens.get() / u64::from(s.turns.max(1))),
+            ),
+            foresight: None,
             now,
         }
     }

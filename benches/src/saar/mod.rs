@@ -15,7 +15,6 @@ pub mod clairvoyant;
 pub mod families;
 pub mod live;
 pub mod mt19937;
-pub mod pintle;
 pub mod policy;
 pub mod published;
 pub mod report;

@@ -4,13 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use pintle_routing::session::Pricing;
-use pintle_routing::session::economics::{self, Terms};
+use pintle_routing::session::economics;
 
 use super::accounting::Schedule;
 use super::baselines::{self, Ablation, Published, PublishedState};
 use super::clairvoyant;
-use super::live::Live;
-use super::pintle::{Pintle, expectations};
+use super::live::{Live, foresee};
 use super::workload::{Model, Workload};
 
 /// A policy that can run a workload.
@@ -22,10 +21,10 @@ pub enum Policy {
     Sticky,
     /// The published policy, or an ablation of it.
     Published(Ablation),
-    /// The router's own, with habits learned over the sessions of the workload.
+    /// The router's own as it runs, with habits learned over the sessions that have arrived.
     Pintle,
-    /// The router's own as it runs live, from each session's record alone.
-    Live,
+    /// The same from each session's record alone.
+    NoHabits,
     /// Knows every turn in advance; a bound, not a policy that could run.
     Clairvoyant,
 }
@@ -35,7 +34,7 @@ impl Policy {
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::SingleTurn, Self::Sticky].into_iter().chain(Ablation::ALL.map(Self::Published)).chain([
             Self::Pintle,
-            Self::Live,
+            Self::NoHabits,
             Self::Clairvoyant,
         ])
     }
@@ -48,7 +47,7 @@ impl fmt::Display for Policy {
             Self::Sticky => "sticky",
             Self::Published(ablation) => ablation.name(),
             Self::Pintle => "pintle",
-            Self::Live => "pintle-live",
+            Self::NoHabits => "pintle-no-habits",
             Self::Clairvoyant => "clairvoyant",
         })
     }
@@ -66,7 +65,11 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
-        let aliased = if name == "session-aware" { "published" } else { name };
+        let aliased = match name {
+            "session-aware" => "published",
+            "pintle-live" => "pintle",
+            name => name,
+        };
         Self::all().find(|policy| policy.to_string() == aliased).ok_or_else(|| UnknownPolicy {
             name: name.to_owned(),
             known: Self::all().map(|policy| policy.to_string()).collect::<Vec<_>>().join(", "),
@@ -111,25 +114,13 @@ pub fn run(workload: &Workload, policy: Policy, price: f64) -> Vec<Vec<Decision>
             });
             sessions.collect()
         }
-        Policy::Live => {
+        Policy::Pintle | Policy::NoHabits => {
             let live = Live::new(workload, price);
+            let foresights = if policy == Policy::Pintle { foresee(workload) } else { Vec::new() };
             let decision = |(model, reason)| Decision { model, reason };
-            let of = |session| live.session(session).into_iter().map(decision).collect();
-            workload.sessions.iter().map(of).collect()
-        }
-        Policy::Pintle => {
-            let pintle = Pintle::new(workload, Terms::at(price));
-            let expected = expectations(workload);
-            let sessions = workload.sessions.iter().zip(&expected).map(|(session, expected)| {
-                let mut previous = 0;
-                let turns = session.turns.iter().zip(expected).enumerate();
-                turns
-                    .map(|(t, (turn, expected))| {
-                        let (model, reason) = pintle.choose(turn, t == 0, expected, previous);
-                        previous = model;
-                        Decision { model, reason }
-                    })
-                    .collect()
+            let sessions = workload.sessions.iter().enumerate().map(|(s, session)| {
+                let foresights = foresights.get(s).map_or(&[][..], Vec::as_slice);
+                live.session(session, foresights).into_iter().map(decision).collect()
             });
             sessions.collect()
         }

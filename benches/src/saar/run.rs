@@ -2,14 +2,13 @@
 
 use std::io::{BufRead, Write};
 
-use pintle_routing::session::economics::Terms;
 use serde::Serialize;
 
 use super::accounting::{CacheCredit, Summary, summarize};
 use super::baselines::Ablation;
 use super::clairvoyant::{self, Point};
 use super::families::FAMILIES;
-use super::pintle::{Pintle, expectations};
+use super::live::{Live, foresee};
 use super::policy::{self, Policy};
 use super::published;
 use super::report::{Regret, Report, Row};
@@ -67,7 +66,7 @@ pub fn report(name: &str, about: &str, workload: &Workload, options: &Options) -
         Policy::Sticky,
         Policy::Published(Ablation::Full),
         Policy::Pintle,
-        Policy::Live,
+        Policy::NoHabits,
         Policy::Clairvoyant,
     ];
     let honest = policies.map(|p| row(workload, p, CacheCredit::Honest, price)).to_vec();
@@ -98,11 +97,16 @@ fn row(workload: &Workload, policy: Policy, credit: CacheCredit, price: f64) -> 
 
 /// The router's policy at each price.
 pub fn curve(workload: &Workload, prices: impl IntoIterator<Item = f64>) -> Vec<Point> {
-    let expected = expectations(workload);
+    let foresights = foresee(workload);
     prices
         .into_iter()
         .map(|price| {
-            let schedule = Pintle::new(workload, Terms::at(price)).schedule(&expected);
+            let live = Live::new(workload, price);
+            let sessions = workload.sessions.iter().zip(&foresights);
+            let models = |(session, foresights): (_, &Vec<_>)| {
+                live.session(session, foresights).into_iter().map(|(model, _)| model).collect()
+            };
+            let schedule = sessions.map(models).collect();
             Point { price, summary: summarize(workload, &schedule, CacheCredit::Honest) }
         })
         .collect()

@@ -64,6 +64,7 @@ fn again(policy: &Policy, recorded: &Recorded) -> FlowDocument {
         provider_owner: recorded.provider_owner.as_deref(),
         now: recorded.now,
         live: &live,
+        foresight: recorded.foresight.as_ref(),
     };
     let mut document = FlowDocument::default();
     policy.describe(&inputs, &outcome, Record::Nothing, &mut document);

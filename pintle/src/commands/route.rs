@@ -146,8 +146,14 @@ fn decide(
     }
     let snapshot = session.map(RecordedSession::snapshot);
     let live = LiveSignals::default();
-    let inputs =
-        Inputs { facts: &facts, session: snapshot.as_ref(), provider_owner: None, now: at, live: &live };
+    let inputs = Inputs {
+        facts: &facts,
+        session: snapshot.as_ref(),
+        provider_owner: None,
+        now: at,
+        live: &live,
+        foresight: None,
+    };
     let outcome = policy.decide_with(&inputs);
     policy.describe(&inputs, &outcome, Record::Nothing, document);
     Ok(Ok(()))

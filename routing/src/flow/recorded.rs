@@ -15,6 +15,7 @@ use crate::facts::{
     Texts, ToolFacts,
 };
 use crate::learned::QueryReading;
+use crate::session::economics::Foresight;
 use crate::units::{Tokens, UnixMillis};
 
 /// Everything that [`Policy::decide`](crate::policy::Policy::decide) was given.
@@ -43,6 +44,9 @@ pub struct Recorded {
     pub experience: Experience,
     /// Bytes per prompt token.
     pub bytes_per_token: f64,
+    /// What habits expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foresight: Option<Foresight>,
 }
 
 /// [`LiveSignals`](crate::live::LiveSignals) by model name, so that a policy with other models can read them.

@@ -163,6 +163,7 @@ impl Policy {
             session_commit: SessionCommit {
                 decision: chosen.map(|chosen| chosen.decision),
                 demand: inputs.session.map_or(-1.0, |session| session.demand),
+                seen: None,
             },
             reason: Cow::Borrowed("The client named the model."),
         }
@@ -260,6 +261,7 @@ impl Policy {
             session_commit: SessionCommit {
                 decision: chosen.map(|chosen| chosen.decision),
                 demand: settled.demand,
+                seen: settled.seen,
             },
             reason: Cow::Borrowed(phrase(settled.action)),
         }

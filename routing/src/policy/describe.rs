@@ -222,6 +222,7 @@ impl Policy {
             query: outcome.trace.query.clone(),
             experience: self.experience_read(inputs, outcome),
             bytes_per_token: inputs.live.bytes_per_token,
+            foresight: inputs.foresight.copied(),
         }
     }
 }

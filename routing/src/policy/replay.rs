@@ -26,6 +26,7 @@ impl Policy {
             provider_owner: recorded.provider_owner.as_deref(),
             now: recorded.now,
             live: &live,
+            foresight: recorded.foresight.as_ref(),
         };
         let has_texts = recorded.facts.private.is_some();
         let read = recorded.query.as_deref();

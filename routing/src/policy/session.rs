@@ -8,6 +8,7 @@ use crate::ids::Target;
 use crate::outcome::{Hold, SessionAction, Switch};
 use crate::selection::{Choice as BaseChoice, Scores};
 use crate::session::compat::lookup::{Entry, EntrySource, LookupKey};
+use crate::session::economics::Seen;
 use crate::session::{
     self, Candidate as SessionCandidate, Choice, LockKind, LookupTable, MissingCause, OnMissingModel,
     ProviderStateRef, ResetKind, SaarConfig, SessionInput, SessionParams, SessionPhase, SessionProfile,
@@ -132,6 +133,7 @@ pub(super) struct Settled {
     pub(super) target: Target,
     pub(super) action: SessionAction,
     pub(super) demand: f32,
+    pub(super) seen: Option<Seen>,
     pub(super) trace: Option<Box<SessionTrace>>,
 }
 
@@ -188,7 +190,7 @@ impl Policy {
         held: Option<(LockKind, &str)>,
     ) -> Result<Settled, Unsettled> {
         let demand = inputs.session.map_or(-1.0, |session| session.demand);
-        let settled = |target, action| Settled { target, action, demand, trace: None };
+        let settled = |target, action| Settled { target, action, demand, seen: None, trace: None };
         let last = inputs.session.map(|session| session.model).filter(|model| !model.is_empty());
         let base = proposal.choice.index.map(|at| proposal.scores[at].target);
         let Some((lock, model)) = held else {
@@ -276,8 +278,8 @@ impl Policy {
                 }
             }
         };
-        let demand = verdict.demand;
-        Ok(Settled { target: target(chosen), action, demand, trace: Some(Box::new(verdict.trace)) })
+        let (demand, seen) = (verdict.demand, Some(verdict.seen));
+        Ok(Settled { target: target(chosen), action, demand, seen, trace: Some(Box::new(verdict.trace)) })
     }
 
     pub(super) fn session_candidates<'a>(
@@ -335,6 +337,7 @@ impl Policy {
             prompt_tokens: proposal.tokens,
             history_tokens,
             expected_completion: Tokens(usual.min(bound)),
+            foresight: inputs.foresight,
             now: inputs.now,
         }
     }

@@ -153,6 +153,8 @@ pub struct SessionInput<'a> {
     pub history_tokens: Tokens,
     /// Expected completion of this turn.
     pub expected_completion: Tokens,
+    /// What habits expect after this turn, if any were learned.
+    pub foresight: Option<&'a economics::Foresight>,
     /// The caller's clock.
     pub now: UnixMillis,
 }
@@ -256,6 +258,8 @@ pub struct SessionVerdict {
     pub confidence: f64,
     /// Store as [`SessionSnapshot::demand`] when the turn is committed.
     pub demand: f32,
+    /// What habits learn from this turn when it is committed.
+    pub seen: economics::Seen,
     /// Everything above and the numbers behind it; `trace.candidates[i].adjusted_score` has the scores.
     pub trace: SessionTrace,
 }

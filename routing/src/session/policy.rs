@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::compat::saar::{self, ModelParams, SaarCandidate, SaarInput, SaarSession};
+use super::economics::{Kind, Seen};
 use super::priced::Priced;
 use super::{
     Candidate, CandidateTrace, Choice, LockKind, MissingCause, OnMissingModel, ResetKind, SessionAction,
@@ -28,6 +29,7 @@ pub(super) struct Situation {
     pub(super) reset: Option<ResetKind>,
     pub(super) idle_ms: Option<u64>,
     pub(super) current: Option<usize>,
+    pub(super) drift: bool,
 }
 
 impl Situation {
@@ -45,6 +47,7 @@ impl Situation {
             reset: if idle { Some(ResetKind::Idle) } else { drift.then_some(ResetKind::Drift) },
             idle_ms,
             current: snapshot.and_then(|s| position(input.candidates, s.model)),
+            drift,
         }
     }
 }
@@ -177,6 +180,10 @@ fn verdict(
         reset: situation.reset,
         confidence: 1.0,
         demand,
+        seen: Seen {
+            kind: Kind::of(situation.phase, situation.drift),
+            demand: input.demand.filter(|d| d.is_finite()).map(|d| d.clamp(0.0, 1.0) as f32),
+        },
         trace: SessionTrace {
             profile: params.profile,
             phase: situation.phase,

@@ -55,8 +55,16 @@ impl Priced {
         };
         let growth = Growth { prompt, history, per_turn, completion };
         let locked = situation.phase != SessionPhase::UserTurn;
-        let expect = if input.demand.is_some() { Outlook::steady } else { Outlook::as_chosen };
-        let outlook = expect(session_demand, locked, &market.thresholds, &growth, remaining);
+        let outlook = match (input.demand, input.foresight) {
+            (Some(_), Some(foresight)) => {
+                let coming = foresight.after(turn_demand, situation.drift);
+                Outlook::new(coming, &market.thresholds, &growth, remaining)
+            }
+            (Some(_), None) => {
+                Outlook::steady(session_demand, locked, &market.thresholds, &growth, remaining)
+            }
+            (None, _) => Outlook::as_chosen(session_demand, locked, &market.thresholds, &growth, remaining),
+        };
         let current = situation.current.and_then(|i| market.tier_of(i));
         let now = Now {
             prompt,

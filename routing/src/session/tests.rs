@@ -61,6 +61,7 @@ fn input<'a>(candidates: &'a [Candidate<'a>], snapshot: Option<SessionSnapshot<'
         prompt_tokens: Tokens(5_000),
         history_tokens: Tokens(4_200),
         expected_completion: Tokens(300),
+        foresight: None,
         now: UnixMillis(1_010_000),
     }
 }

@@ -281,6 +281,7 @@ impl World {
             provider_owner: recalled.provider_owner,
             now,
             live: &live,
+            foresight: None,
         };
         let verdict = policy.decide_with(&inputs).verdict;
         let tenant = facts.provider_state.is_some().then(|| tenant.to_vec());
@@ -517,6 +518,7 @@ impl World {
             backend: number("backend-0"),
             estimated_prompt: Tokens(100),
             demand: flight.route.session_commit.demand,
+            seen: flight.route.session_commit.seen,
             tool_loop_ttl_ms: TOOL_LOOP_TTL_MS,
             provider_state_ttl_ms: PROVIDER_STATE_TTL_MS,
         }

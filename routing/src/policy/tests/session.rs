@@ -177,3 +177,57 @@ fn bounds_that_nobody_meets_leave_a_session_its_fallback() {
     let outcome = policy.decide(&facts("x"), None, NOW, &live);
     assert_eq!(routed(&policy, &outcome).0, "large", "the cheapest serves nevertheless");
 }
+
+const MEASURED: &str = r#"
+  signals:
+    keywords:
+      - {name: easy, operator: OR, keywords: [easy]}
+      - {name: hard, operator: OR, keywords: [hard]}
+  projections:
+    scores:
+      - {name: demand, method: weighted_sum, inputs: [{type: keyword, name: hard, weight: 0.6}]}
+  decisions:
+    - {name: aware, priority: 2, rules: {operator: OR, conditions: [{type: keyword, name: hard}, {type: keyword, name: easy}]}, modelRefs: [{model: small}, {model: large}, {model: frontier}], algorithm: {type: session_aware, session_aware: {base_method: static}}}
+"#;
+
+/// What habits foresaw is an input like any other: it moves the decision, and the decision is repeated from the
+/// record without the habits.
+#[test]
+fn foresight_decides_and_is_recorded() {
+    use crate::session::economics::{Habits, Kind, Seen, Track};
+    let policy = policy(MEASURED, Profile::Pintle);
+    assert!(policy.learns_habits());
+    assert!(!super::policy(SESSIONS, Profile::Pintle).learns_habits(), "nothing measures demand");
+    assert!(!super::policy(MEASURED, Profile::Compat).learns_habits());
+
+    let mut habits = Habits::default();
+    let course = [(Kind::User, 0.0), (Kind::Tool, 1.0), (Kind::Tool, 1.0), (Kind::Tool, 1.0)].repeat(3);
+    for _ in 0..30 {
+        let mut track = Track::default();
+        for (turn, (kind, demand)) in course.iter().enumerate() {
+            let seen = Seen { kind: *kind, demand: Some(*demand) };
+            habits.learn(track, turn as u32, seen);
+            track = track.push(seen);
+        }
+    }
+    let (request, live) = (facts("easy"), LiveSignals::default());
+    let foresight = habits.foresee(Track::default(), 0, None, false);
+    let bare = inputs(&request, None, &live);
+    let given = Inputs { foresight: Some(&foresight), ..bare };
+    let (without, with) = (policy.decide_with(&bare), policy.decide_with(&given));
+    let future = |outcome: &Outcome| {
+        let candidates = &outcome.trace.session.as_ref().unwrap().candidates;
+        candidates[0].future.get() - candidates[2].future.get()
+    };
+    assert!(future(&with) > future(&without), "the small model is worse where hard calls are sure to follow");
+
+    let recorded = policy.recorded(&given, &with, false);
+    let text = serde_json::to_string(&recorded).unwrap();
+    let read = serde_json::from_str(&text).unwrap();
+    assert_eq!(recorded, read);
+    assert_eq!(policy.replay(&read), with, "bit for bit");
+    assert_eq!(
+        routed(&policy, &with).1.session_commit.seen,
+        Some(Seen { kind: Kind::User, demand: Some(0.0) })
+    );
+}

@@ -9,6 +9,7 @@
 //! Before anything is learned the autoregression is a plain smoothing of the session's level.
 
 use super::outlook::HORIZON;
+use super::track::Past;
 
 /// Turns that the autoregression looks back.
 pub const LAGS: usize = 6;
@@ -29,7 +30,7 @@ const SMOOTHING: [f64; LAGS] = [0.50, 0.22, 0.12, 0.08, 0.05, 0.03];
 const PRIOR_BONUS: f64 = 0.15;
 
 /// A turn as the forecasters see it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Asked {
     /// Demand in [0,1].
     pub demand: f64,
@@ -47,20 +48,14 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn given(&self, special: f64) -> f64 {
+    /// Expected demand, if the turn is special with this probability.
+    pub fn given(&self, special: f64) -> f64 {
         self.ordinary + special * (self.special - self.ordinary)
     }
 
     fn shifted_to(mean: f64, mean_special: f64, bonus: f64) -> Self {
         Self { ordinary: mean - mean_special * bonus, special: mean + (1.0 - mean_special) * bonus }
     }
-}
-
-/// What both forecasters said, nearest turn first.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Forecast {
-    regression: [Expected; HORIZON],
-    course: [Option<Expected>; HORIZON],
 }
 
 #[derive(Debug, Clone)]
@@ -87,12 +82,13 @@ impl Default for Regression {
 
 /// Constant, latest demands, whether the turn is special, whether the latest were. Turns before the session's
 /// start repeat its first one.
-fn features(past: &[Asked], special: f64) -> [f64; FEATURES] {
+fn features(past: &Past, special: f64) -> [f64; FEATURES] {
+    let past = past.newest_first();
     let mut x = [0.0; FEATURES];
     x[0] = 1.0;
     x[1 + LAGS] = special;
     for i in 0..LAGS {
-        if let Some(asked) = past.get(past.len().saturating_sub(1 + i)) {
+        if let Some(asked) = past.get(i).or(past.last()) {
             x[1 + i] = asked.demand;
             x[2 + LAGS + i] = asked.special;
         }
@@ -156,6 +152,13 @@ impl Errors {
     }
 }
 
+/// What both forecasters say, nearest turn first.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Forecast {
+    regression: [Expected; HORIZON],
+    course: [Option<Expected>; HORIZON],
+}
+
 /// Learned habits of demand.
 #[derive(Debug, Clone)]
 pub struct DemandHabits {
@@ -180,18 +183,28 @@ impl Default for DemandHabits {
 }
 
 impl DemandHabits {
-    /// Learns from turn number `turn`, given the latest turns before it and what was forecast after each of
-    /// them, oldest first.
-    pub fn learn(&mut self, turn: usize, past: &[Asked], forecasts: &[Forecast], asked: Asked) {
-        for (j, forecast) in forecasts.iter().rev().take(HORIZON).enumerate() {
-            let mixed = self.mix(forecast, j).given(asked.special);
-            self.errors[j].add(asked.demand - mixed);
-            self.regression_errors[j].add(asked.demand - forecast.regression[j].given(asked.special));
-            if let Some(course) = forecast.course[j] {
-                self.course_errors[j].add(asked.demand - course.given(asked.special));
+    /// Learns from turn number `turn`, given the turns before it.
+    ///
+    /// What would have been forecast for it from each of those turns is worked out here, in hindsight, so that a
+    /// session has nothing to carry along but its turns.
+    pub fn learn(&mut self, turn: usize, past: &Past, asked: Asked) {
+        let turns = past.newest_first();
+        for distance in 0..turns.len() {
+            let known = past.before(distance);
+            let mut special = [asked.special; HORIZON];
+            for (special, between) in special.iter_mut().zip(turns[..distance].iter().rev()) {
+                *special = between.special;
+            }
+            let forecast = self.forecast(turn - distance, &known, &special[..=distance]);
+            let error = |expected: Expected| asked.demand - expected.given(asked.special);
+            let mixed = error(self.mix(&forecast, distance));
+            self.errors[distance].add(mixed);
+            self.regression_errors[distance].add(error(forecast.regression[distance]));
+            if let Some(course) = forecast.course[distance] {
+                self.course_errors[distance].add(error(course));
             }
         }
-        if past.len() >= 2 {
+        if turns.len() >= 2 {
             self.regression.learn(&features(past, asked.special), asked.demand);
         }
         if turn < COURSE_TURNS {
@@ -205,18 +218,18 @@ impl DemandHabits {
         }
     }
 
-    /// Forecasts turn number `turn` and those after it from the latest turns before; their chances of being
-    /// special are given, nearest first.
-    pub fn forecast(&self, turn: usize, past: &[Asked], special: &[f64]) -> Forecast {
+    /// Forecasts turn number `turn` and those after it from the turns before; their chances of being special
+    /// are given, nearest first, and say how far to look.
+    pub fn forecast(&self, turn: usize, past: &Past, special: &[f64]) -> Forecast {
         let mut forecast = Forecast::default();
-        let mut extended: Vec<Asked> = past[past.len().saturating_sub(LAGS)..].to_vec();
         let level = self.level(turn, past);
         let bonus = self.regression.weights[1 + LAGS];
+        let mut extended = *past;
         for (j, special) in special.iter().take(HORIZON).enumerate() {
             let mean = |s: f64| self.regression.predict(&features(&extended, s)).clamp(-0.2, 1.2);
             let expected = Expected { ordinary: mean(0.0), special: mean(1.0) };
             forecast.regression[j] = expected;
-            extended.push(Asked { demand: expected.given(*special), special: *special });
+            extended.push_newer(Asked { demand: expected.given(*special), special: *special });
             forecast.course[j] = self.course.get(turn + j).filter(|c| c.weight > 0.0).map(|course| {
                 let trust = course.weight / (course.weight + COURSE_TRUST);
                 let mean = course.demand / course.weight + level;
@@ -231,11 +244,12 @@ impl DemandHabits {
     }
 
     /// How far this session lies above the mean course, recent turns weighing more.
-    fn level(&self, turn: usize, past: &[Asked]) -> f64 {
+    fn level(&self, turn: usize, past: &Past) -> f64 {
         let bonus = self.regression.weights[1 + LAGS];
         let (mut sum, mut weight, mut recency) = (0.0, 0.5, 1.0);
-        for (back, asked) in past.iter().rev().take(HORIZON).enumerate() {
-            if let Some(course) = self.course.get(turn - 1 - back).filter(|c| c.weight > 0.0) {
+        let numbered = (0..turn).rev().zip(past.newest_first());
+        for (number, asked) in numbered {
+            if let Some(course) = self.course.get(number).filter(|c| c.weight > 0.0) {
                 let mean = course.demand / course.weight;
                 let usual = Expected::shifted_to(mean, course.special / course.weight, bonus);
                 sum += recency * (asked.demand - usual.given(asked.special));

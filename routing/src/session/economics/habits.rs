@@ -1,125 +1,68 @@
-//! What a decision's sessions are usually like, and what one session has been like so far.
+//! What sessions are usually like, learned from all of them.
+//!
+//! Habits change with every turn, so they are kept beside the router and not inside it: [`Habits::foresee`] says
+//! what to expect after a turn before that turn is decided, [`Habits::learn`] takes the turn in once it was served.
 
-use super::super::SessionPhase;
-use super::demand::{Asked, DemandHabits, Forecast};
-use super::outlook::{DemandAt, Growth, HORIZON, Outlook, UNKNOWN_GROWTH, remaining_turns};
-use super::phases::{Context, Kind, PhaseHabits};
+use super::demand::{Asked, DemandHabits};
+use super::foresight::{Ahead, ByDemand, Coming, Foresight};
+use super::outlook::HORIZON;
+use super::phases::{Kind, PhaseHabits};
+use super::track::{Past, Seen, Track};
 
 /// Turns that a session is expected to have, unless the operator knows better.
 pub const EXPECTED_TURNS: f64 = 16.0;
-/// Answer of a session that has not answered yet, in tokens.
-pub const EXPECTED_COMPLETION: f64 = 300.0;
-const COMPLETION_SMOOTHING: f64 = 0.3;
-const GROWTH_SMOOTHING: f64 = 0.5;
 
-/// A turn when it arrives: everything but its answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SeenTurn {
-    /// Where it stands.
-    pub phase: SessionPhase,
-    /// Another decision matched than before.
-    pub drift: bool,
-    /// Demand in [0,1].
-    pub demand: f64,
-    /// Whole prompt in tokens.
-    pub prompt: f64,
-    /// Part that earlier turns sent.
-    pub history: f64,
-}
-
-/// Learned over all sessions of a decision.
+/// Learned over all sessions.
 #[derive(Debug, Clone, Default)]
 pub struct Habits {
     phases: PhaseHabits,
     demand: DemandHabits,
 }
 
-/// One session so far. Bounded: only the latest turns are kept.
-#[derive(Debug, Clone, Default)]
-pub struct Memory {
-    context: Context,
-    asked: Vec<Asked>,
-    forecasts: Vec<Forecast>,
-    turns: usize,
-    prompt: Option<f64>,
-    growth: Option<f64>,
-    completion: Option<f64>,
-}
-
-impl Memory {
-    /// Turns so far.
-    pub fn turns(&self) -> usize {
-        self.turns
-    }
-
-    /// Tokens that the next answer is expected to have.
-    pub fn expected_completion(&self) -> f64 {
-        self.completion.unwrap_or(EXPECTED_COMPLETION)
-    }
-
-    /// Notes the length of the answer.
-    pub fn answered(&mut self, completion: f64) {
-        let before = self.completion.unwrap_or(completion);
-        self.completion = Some(before + COMPLETION_SMOOTHING * (completion - before));
-    }
-}
-
 impl Habits {
-    /// Takes in a turn and says what to expect after it.
+    /// What to expect after the turn that a session is about to have.
     ///
-    /// What is learned depends only on turns that have arrived, never on what was chosen for them.
-    pub fn see(
-        &mut self,
-        memory: &mut Memory,
-        turn: &SeenTurn,
-        thresholds: &[f64],
-        expected: f64,
-    ) -> Outlook {
-        let kind = Kind::of(turn.phase, turn.drift);
-        let special = if kind == Kind::User { 0.0 } else { 1.0 };
-        let asked = Asked { demand: turn.demand, special };
-        self.phases.learn(memory.context, kind);
-        self.demand.learn(memory.turns, &memory.asked, &memory.forecasts, asked);
-        memory.context = memory.context.push(kind);
-        push(&mut memory.asked, asked);
-        memory.turns += 1;
-        if let Some(before) = memory.prompt.replace(turn.prompt) {
-            let grown = (turn.prompt - before).max(0.0);
-            let usual = memory.growth.unwrap_or(grown);
-            memory.growth = Some(usual + GROWTH_SMOOTHING * (grown - usual));
+    /// `track` and `turns` are of the turns before it, `lock` is its kind if it is a locked one, and `may_drift` says
+    /// that a free one might turn out to be on another decision.
+    pub fn foresee(&self, track: Track, turns: u32, lock: Option<Kind>, may_drift: bool) -> Foresight {
+        let after = |kind| self.after(track, turns, kind);
+        Foresight {
+            usual: after(lock.unwrap_or(Kind::User)),
+            drifted: (may_drift && lock.is_none()).then(|| after(Kind::Drift)),
         }
+    }
 
-        let kinds = self.phases.ahead(memory.context, HORIZON);
-        let special: Vec<f64> = kinds.iter().map(|p| 1.0 - p[Kind::User as usize]).collect();
-        let forecast = self.demand.forecast(memory.turns, &memory.asked, &special);
-        let demand = kinds.iter().enumerate().map(|(j, p)| {
-            let mean = self.demand.mix(&forecast, j);
+    fn after(&self, track: Track, turns: u32, kind: Kind) -> Coming {
+        let kinds = self.phases.ahead(track.context(turns).push(kind));
+        let special = kinds.map(|p| 1.0 - p[Kind::User as usize]);
+        let means = |demand| {
+            let mut past = track.past(turns);
+            past.push_newer(Asked { demand, special: kind.special() });
+            let forecast = self.demand.forecast(turns as usize + 1, &past, &special);
+            std::array::from_fn::<_, HORIZON, _>(|j| self.demand.mix(&forecast, j))
+        };
+        let (low, high) = (means(0.0), means(1.0));
+        std::array::from_fn(|j| {
+            let p = kinds[j];
             let locked = p[Kind::Tool as usize] + p[Kind::State as usize];
             let drift = if locked < 1.0 { p[Kind::Drift as usize] / (1.0 - locked) } else { 0.0 };
-            DemandAt {
-                free: mean.ordinary + drift * (mean.special - mean.ordinary),
-                held: mean.special,
-                deviation: self.demand.deviation(j),
-                locked,
+            Ahead {
+                locked: locked as f32,
+                free: ByDemand { at_0: low[j].given(drift) as f32, at_1: high[j].given(drift) as f32 },
+                held: ByDemand { at_0: low[j].special as f32, at_1: high[j].special as f32 },
+                deviation: self.demand.deviation(j) as f32,
             }
-        });
-        let growth = Growth {
-            prompt: turn.prompt,
-            history: turn.history,
-            per_turn: memory.growth.unwrap_or(turn.prompt * UNKNOWN_GROWTH),
-            completion: memory.expected_completion(),
-        };
-        let outlook =
-            Outlook::new(demand, thresholds, &growth, remaining_turns(expected, memory.turns as f64));
-        push(&mut memory.forecasts, forecast);
-        outlook
+        })
     }
-}
 
-/// Keeps the latest [`HORIZON`] items.
-fn push<T>(items: &mut Vec<T>, item: T) {
-    if items.len() == HORIZON {
-        items.remove(0);
+    /// Learns from a served turn; `track` and `turns` are of the turns before it.
+    ///
+    /// What is learned depends only on turns that have arrived, never on what was chosen for them.
+    pub fn learn(&mut self, track: Track, turns: u32, seen: Seen) {
+        self.phases.learn(track.context(turns), seen.kind);
+        let Some(demand) = seen.demand.map(f64::from).filter(|demand| demand.is_finite()) else { return };
+        let asked = Asked { demand: demand.clamp(0.0, 1.0), special: seen.kind.special() };
+        let past: Past = track.past(turns);
+        self.demand.learn(turns as usize, &past, asked);
     }
-    items.push(item);
 }

@@ -15,18 +15,23 @@
 //! Hard locks are not priced: a locked turn never gets here.
 
 pub mod demand;
+pub mod foresight;
 pub mod habits;
 pub mod outlook;
 pub mod phases;
 #[cfg(test)]
 mod tests;
+pub mod track;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{Pricing, SessionPhase};
-pub use habits::{Habits, Memory, SeenTurn};
+pub use foresight::Foresight;
+pub use habits::Habits;
 pub use outlook::{HORIZON, Outlook, Step};
+pub use phases::Kind;
+pub use track::{Seen, Track};
 
 /// Candidates that a plan holds without allocating.
 pub const INLINE_MODELS: usize = 8;

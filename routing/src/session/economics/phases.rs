@@ -7,8 +7,13 @@
 //! not, the prediction falls back to how long locks usually last.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use super::super::SessionPhase;
+use super::outlook::HORIZON;
 
 /// Turns that a context looks back.
 pub const ORDER: usize = 8;
@@ -20,10 +25,13 @@ const BEAM: usize = 12;
 const DECAY: f32 = 0.95;
 const FORGOTTEN: f32 = 0.1;
 const ESCAPE: f64 = 1.0;
+type Beam = SmallVec<[(Context, f64); 64]>;
+const _: () = assert!(BEAM * KINDS <= 64);
 const NEGLIGIBLE: f64 = 1e-3;
 
 /// Kind of a turn, as far as it tells what follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An ordinary turn.
     User,
@@ -46,6 +54,15 @@ impl Kind {
             SessionPhase::UserTurn if drift => Self::Drift,
             SessionPhase::UserTurn => Self::User,
         }
+    }
+
+    pub(super) const fn of_code(code: usize) -> Self {
+        Self::ALL[code % KINDS]
+    }
+
+    /// 1 outside ordinary user turns, else 0.
+    pub(super) fn special(self) -> f64 {
+        if self == Self::User { 0.0 } else { 1.0 }
     }
 
     /// The model must not change.
@@ -89,10 +106,29 @@ impl Context {
     }
 }
 
+/// Contexts are made here and not by clients, and there are few: one multiplication spreads them well enough.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, key: u32) {
+        let mixed = (self.0 ^ u64::from(key)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Counts of what followed what.
 #[derive(Debug, Clone, Default)]
 pub struct PhaseHabits {
-    counts: HashMap<u32, [f32; KINDS]>,
+    counts: HashMap<u32, [f32; KINDS], BuildHasherDefault<Mix>>,
 }
 
 impl PhaseHabits {
@@ -130,30 +166,28 @@ impl PhaseHabits {
         p
     }
 
-    /// Probabilities of each kind on the next `turns` turns, by following the likeliest contexts.
-    pub fn ahead(&self, context: Context, turns: usize) -> Vec<[f64; KINDS]> {
-        let mut beam = vec![(context, 1.0)];
-        (0..turns)
-            .map(|_| {
-                let mut marginal = [0.0; KINDS];
-                let mut grown: Vec<(Context, f64)> = Vec::with_capacity(beam.len() * KINDS);
-                for (context, weight) in &beam {
-                    for (kind, p) in Kind::ALL.into_iter().zip(self.next(*context)) {
-                        marginal[kind as usize] += weight * p;
-                        if weight * p > NEGLIGIBLE {
-                            grown.push((context.push(kind), weight * p));
-                        }
+    /// Probabilities of each kind on the turns to come, by following the likeliest contexts.
+    pub fn ahead(&self, context: Context) -> [[f64; KINDS]; HORIZON] {
+        let mut beam: Beam = smallvec![(context, 1.0)];
+        std::array::from_fn(|_| {
+            let mut marginal = [0.0; KINDS];
+            let mut grown: Beam = SmallVec::new();
+            for (context, weight) in &beam {
+                for (kind, p) in Kind::ALL.into_iter().zip(self.next(*context)) {
+                    marginal[kind as usize] += weight * p;
+                    if weight * p > NEGLIGIBLE {
+                        grown.push((context.push(kind), weight * p));
                     }
                 }
-                grown.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-                grown.truncate(BEAM);
-                let kept: f64 = grown.iter().map(|(_, w)| w).sum();
-                for (_, weight) in &mut grown {
-                    *weight /= kept;
-                }
-                beam = std::mem::take(&mut grown);
-                marginal
-            })
-            .collect()
+            }
+            grown.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            grown.truncate(BEAM);
+            let kept: f64 = grown.iter().map(|(_, w)| w).sum();
+            for (_, weight) in &mut grown {
+                *weight /= kept;
+            }
+            beam = grown;
+            marginal
+        })
     }
 }

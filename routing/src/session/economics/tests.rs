@@ -1,6 +1,7 @@
-use super::demand::{Asked, DemandHabits};
+use super::demand::{Asked, DemandHabits, LAGS};
 use super::outlook::{DemandAt, Growth, Outlook, above};
-use super::phases::{Context, Kind, PhaseHabits};
+use super::phases::{Context, PhaseHabits};
+use super::track::Past;
 use super::*;
 use crate::units::UsdPerMillion;
 
@@ -141,7 +142,7 @@ fn a_repeated_pattern_becomes_certain() {
         learn(&mut habits, &pattern);
     }
     let start = [User, User].iter().fold(Context::default(), |c, k| c.push(*k));
-    let ahead = habits.ahead(start, 4);
+    let ahead = habits.ahead(start);
     for (p, kind) in ahead.iter().zip([Tool, Tool, User, User]) {
         assert!(p[kind as usize] > 0.8, "{kind:?} {p:?}");
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -159,48 +160,114 @@ fn crowds_of_like_sessions_do_not_speak_for_what_nobody_has_seen() {
     assert!(habits.next(start)[Kind::Tool as usize] > 0.05, "{:?}", habits.next(start));
 }
 
+fn asked(demand: f64) -> Asked {
+    Asked { demand, special: 0.0 }
+}
+
+fn past(oldest_first: &[f64]) -> Past {
+    oldest_first.iter().fold(Past::default(), |mut past, demand| {
+        past.push_newer(asked(*demand));
+        past
+    })
+}
+
 #[test]
 fn a_level_is_held_before_and_a_course_is_known_after_learning() {
-    let asked = |demand| Asked { demand, special: 0.0 };
     let mut habits = DemandHabits::default();
-    let flat = habits.forecast(3, &[asked(0.7); 3], &[0.0; HORIZON]);
+    let flat = habits.forecast(3, &past(&[0.7; 3]), &[0.0; HORIZON]);
     assert!((habits.mix(&flat, 0).ordinary - 0.7).abs() < 0.05);
 
     let course = [0.2, 0.4, 0.6, 0.8, 0.6, 0.4, 0.2, 0.4, 0.6, 0.8];
     for _ in 0..40 {
-        let mut past: Vec<Asked> = Vec::new();
-        let mut forecasts = Vec::new();
         for (turn, demand) in course.into_iter().enumerate() {
-            habits.learn(turn, &past, &forecasts, asked(demand));
-            past.push(asked(demand));
-            if past.len() > HORIZON {
-                past.remove(0);
-            }
-            forecasts.push(habits.forecast(turn + 1, &past, &[0.0; HORIZON]));
+            habits.learn(turn, &past(&course[turn.saturating_sub(LAGS)..turn]), asked(demand));
         }
     }
-    let past = [asked(0.2), asked(0.4), asked(0.6)];
-    let forecast = habits.forecast(3, &past, &[0.0; HORIZON]);
+    let forecast = habits.forecast(3, &past(&[0.2, 0.4, 0.6]), &[0.0; HORIZON]);
     assert!((habits.mix(&forecast, 0).ordinary - 0.8).abs() < 0.05);
     assert!((habits.mix(&forecast, 2).ordinary - 0.4).abs() < 0.08);
     assert!(habits.deviation(0) < 0.1);
 }
 
 #[test]
-fn what_is_learned_is_bounded() {
-    let mut habits = Habits::default();
-    let mut memory = Memory::default();
-    for turn in 0..3_000u32 {
-        let seen = SeenTurn {
-            phase: if turn % 3 == 1 { SessionPhase::ToolLoop } else { SessionPhase::UserTurn },
-            drift: turn % 7 == 0,
-            demand: f64::from(turn % 10) / 10.0,
-            prompt: 1_000.0,
-            history: 500.0,
-        };
-        let outlook = habits.see(&mut memory, &seen, &[0.5], 16.0);
-        assert_eq!(outlook.steps.len(), HORIZON);
-        assert!(outlook.steps.iter().all(|s| (0.0..=1.0 + 1e-9).contains(&s.locked)));
+fn a_track_keeps_the_latest_turns() {
+    let kinds = [Kind::User, Kind::Tool, Kind::State, Kind::Drift];
+    let mut track = Track::default();
+    let mut all: Vec<(Kind, f32)> = Vec::new();
+    for turn in 0..40_u32 {
+        let (context, kept) = (track.context(turn), track.past(turn));
+        let expected =
+            all.iter().rev().take(phases::ORDER).rev().fold(Context::default(), |c, (kind, _)| c.push(*kind));
+        assert_eq!(context, expected);
+        assert_eq!(kept.newest_first().len(), all.len().min(LAGS));
+        for (read, (kind, demand)) in kept.newest_first().iter().zip(all.iter().rev()) {
+            assert!((read.demand - f64::from(*demand)).abs() < 0.002);
+            assert_eq!(read.special, kind.special());
+        }
+        let raw: [u32; 2] = track.into();
+        assert_eq!(Track::from(raw), track);
+        let seen = (kinds[(turn as usize * 7 + 3) % 4], (turn % 11) as f32 / 10.0);
+        all.push(seen);
+        track = track.push(Seen { kind: seen.0, demand: Some(seen.1) });
     }
-    assert_eq!(memory.turns(), 3_000);
+}
+
+#[test]
+fn a_turn_that_was_not_measured_ends_what_is_known_of_demand() {
+    let seen = |demand| Seen { kind: Kind::User, demand };
+    for unknown in [None, Some(f32::NAN), Some(f32::INFINITY)] {
+        let track = Track::default().push(seen(Some(0.5))).push(seen(unknown)).push(seen(Some(9.0)));
+        assert_eq!(track.past(3).newest_first(), &[asked(1.0)]);
+    }
+}
+
+#[test]
+fn a_past_can_be_cut_anywhere() {
+    let all = past(&[0.1, 0.2, 0.3, 0.4]);
+    for cut in 0..=8 {
+        let demands: Vec<f64> = all.before(cut).newest_first().iter().map(|a| a.demand).collect();
+        let expected: Vec<f64> = [0.4, 0.3, 0.2, 0.1].into_iter().skip(cut).collect();
+        assert_eq!(demands, expected);
+    }
+}
+
+#[test]
+fn whatever_habits_learn_what_they_expect_makes_sense() {
+    let mut habits = Habits::default();
+    let mut track = Track::default();
+    let kinds = [Kind::User, Kind::Tool, Kind::User, Kind::State, Kind::Drift];
+    for turn in 0..3_000_u32 {
+        let kind = kinds[(turn as usize * turn as usize) % kinds.len()];
+        let demand = match turn % 7 {
+            0 => None,
+            1 => Some(f32::NAN),
+            2 => Some(-4.0),
+            n => Some(n as f32 / 3.0),
+        };
+        let foresight = habits.foresee(track, turn, kind.is_locked().then_some(kind), true);
+        assert_eq!(foresight.drifted.is_none(), kind.is_locked());
+        for at in [0.0, 0.3, 1.0] {
+            for drifted in [false, true] {
+                for ahead in foresight.after(at, drifted) {
+                    assert!((0.0..=1.0).contains(&ahead.locked), "{ahead:?}");
+                    assert!(ahead.free.abs() < 3.0 && ahead.held.abs() < 3.0, "{ahead:?}");
+                    assert!(ahead.deviation > 0.0 && ahead.deviation < 3.0, "{ahead:?}");
+                }
+            }
+        }
+        let seen = Seen { kind, demand };
+        habits.learn(track, turn, seen);
+        track = track.push(seen);
+    }
+}
+
+#[test]
+fn a_foresight_survives_its_record() {
+    let mut habits = Habits::default();
+    for demand in [0.31_f32, 0.77, 0.13, 0.99] {
+        habits.learn(Track::default(), 0, Seen { kind: Kind::User, demand: Some(demand) });
+    }
+    let foresight = habits.foresee(Track::default(), 1, None, true);
+    let text = serde_json::to_string(&foresight).unwrap();
+    assert_eq!(serde_json::from_str::<Foresight>(&text).unwrap(), foresight);
 }
