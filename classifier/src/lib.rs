@@ -4,6 +4,7 @@
 //! that asks one.
 
 pub mod cpu;
+pub mod embedded;
 pub mod encoder;
 pub mod model;
 pub mod reader;

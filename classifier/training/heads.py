@@ -1,0 +1,159 @@
+"""Trains the heads on the distilled encoder. Evaluation texts take no part."""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sparse
+from sklearn.linear_model import LogisticRegression
+
+import distill
+import domain_data
+import jailbreak_data
+import teacher
+import wordnet
+from common import CACHE, OWN, stable
+from domain_data import sections
+from features import HAND, PAIR_BUCKETS, Features, windows
+from subjects import DOMAINS
+from text import Vocabulary
+
+warnings.filterwarnings("ignore")
+
+EMBEDDING_SCALE = 3.0
+BAG_SCALE = 1.0
+HAND_SCALE = 1.0
+
+
+def stack(features, texts, embedding=EMBEDDING_SCALE, bag=BAG_SCALE, hand=HAND_SCALE):
+    bags, vectors, hands = features(texts)
+    return sparse.hstack([bags * bag, vectors * embedding, hands * hand]).tocsr()
+
+
+class Head:
+    """Linear scores of `labels`; two labels are scored by the second alone."""
+
+    def __init__(self, name, labels):
+        self.name, self.labels = name, labels
+
+    def fit(self, x, y, c, weight=None, balanced="balanced"):
+        model = LogisticRegression(C=c, max_iter=300, class_weight=balanced)
+        model.fit(x, y, sample_weight=weight)
+        order = [list(model.classes_).index(label) for label in self.labels] if len(self.labels) > 2 else [0]
+        self.weights = model.coef_[order].astype(np.float32)
+        self.bias = model.intercept_[order].astype(np.float32)
+        return self
+
+    def scores(self, x):
+        return np.asarray(x @ self.weights.T) + self.bias
+
+    def probabilities(self, x):
+        scores = self.scores(x)
+        if scores.shape[1] == 1:
+            positive = 1 / (1 + np.exp(-scores[:, 0]))
+            return np.stack([1 - positive, positive], 1)
+        scores -= scores.max(1, keepdims=True)
+        scores = np.exp(scores)
+        return scores / scores.sum(1, keepdims=True)
+
+
+def domain_training(synsets):
+    """(text, subject, weight)."""
+    out = [(text, label, 3.0) for text, label in domain_data.own_questions()]
+    out += [(text, label, 0.6) for text, label in domain_data.own_terms()]
+    terms = {}
+    for term, label in domain_data.own_terms():
+        terms.setdefault(label, []).append(term)
+    # Sentences about several terms of one subject, so that not every training text is short.
+    for label, known in terms.items():
+        ordered = sorted(known, key=stable)
+        for at in range(0, len(ordered) - 3, 2):
+            a, b, c, d = ordered[at : at + 4]
+            out.append((f"Which of the following is true of {a}? (A) {b} (B) {c} (C) {d}", label, 1.0))
+            out.append((f"Explain how {a} relates to {b} and {c}.", label, 1.0))
+    out += [(text, label, 0.4) for text, label in domain_data.wordnet_topics(synsets)]
+    return out
+
+
+def complexity_training():
+    part = sections(OWN / "complexity.txt")
+    out = [(text, "easy", 1.0) for text in part["easy"]] + [(text, "hard", 1.0) for text in part["hard"]]
+    topics = sorted({term for term, _ in domain_data.own_terms()}, key=stable)
+    at = 0
+    for label in ("easy", "hard"):
+        for frame in part[label + "-frame"]:
+            for _ in range(25):
+                out.append((frame.replace("{topic}", topics[at % len(topics)]), label, 0.15))
+                at += 1
+    return out
+
+
+def labelled(name):
+    return [(text, label, 1.0) for label, lines in sections(OWN / name).items() for text in lines]
+
+
+def jailbreak_training(sources):
+    """(part, label, weight, whose part it is)."""
+    out = []
+    for source, rows in sources.items():
+        for at, (text, label) in enumerate(rows):
+            parts = windows(text)[:12]
+            weight = {"own": 1.5, "requests": 2.0}.get(source, 1.0)
+            for part in parts:
+                out.append((part, "jailbreak" if label else "benign", weight, (source, at)))
+    return out
+
+
+SETTINGS = {
+    # name: (labels, C, scales of embedding, bag and hand features)
+    "domain": (DOMAINS, 3.0, (4.0, 1.0, 0.0)),
+    "complexity": (["easy", "hard"], 3.0, (3.0, 1.0, 1.0)),
+    "jailbreak": (["benign", "jailbreak"], 10.0, (3.0, 1.0, 1.0)),
+    "fact_check": (["no_fact_check_needed", "needs_fact_check"], 3.0, (3.0, 1.0, 1.0)),
+    "user_feedback": (["satisfied", "need_clarification", "wrong_answer", "want_different"], 5.0, (3.0, 1.5, 1.0)),
+    "modality": (["AR", "DIFFUSION", "BOTH"], 5.0, (3.0, 1.5, 0.0)),
+}  # fmt: skip
+
+
+def most_suspected(head, x, rows, share):
+    """Of every attack, the parts that look most like one: the rest of a long attack may be plain talk."""
+    suspicion = head.scores(x)[:, 0]
+    groups = {}
+    for at, row in enumerate(rows):
+        groups.setdefault(row[3], []).append(at)
+    keep = np.ones(len(rows), bool)
+    for members in groups.values():
+        if rows[members[0]][1] == "jailbreak" and len(members) > 1:
+            ordered = sorted(members, key=lambda at: -suspicion[at])
+            keep[ordered[max(1, int(len(ordered) * share)) :]] = False
+    return keep
+
+
+def train(name, features, rows):
+    labels, c, scales = SETTINGS[name]
+    x = stack(features, [row[0] for row in rows], *scales)
+    y, weight = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+    head = Head(name, labels).fit(x, y, c, weight)
+    for share in (0.5, 0.01) if name == "jailbreak" else ():
+        keep = most_suspected(head, x, rows, share)
+        head.fit(x[keep], y[keep], c, weight[keep])
+    # Scales become part of the weights, so that whoever applies the head need not know them.
+    width = features.width + PAIR_BUCKETS
+    head.weights[:, :width] *= scales[1]
+    head.weights[:, width:-HAND] *= scales[0]
+    head.weights[:, -HAND:] *= scales[2]
+    return head
+
+
+def load_features():
+    vocabulary = Vocabulary(distill.vocabulary())
+    return Features(vocabulary, np.load(CACHE / "distilled.npz")["table"])
+
+
+def rows_of(name):
+    if name == "domain":
+        return domain_training(wordnet.load())
+    if name == "complexity":
+        return complexity_training()
+    if name == "jailbreak":
+        return jailbreak_training(jailbreak_data.training())
+    return labelled({"fact_check": "factcheck.txt", "user_feedback": "feedback.txt", "modality": "modality.txt"}[name])
