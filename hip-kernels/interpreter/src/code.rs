@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Command;
 
+use crate::Fault;
 use crate::decode::{Execute, decode};
 use crate::elf::{self, Descriptor};
 use crate::operand::{Modifiers, Operand, operands};
-use crate::Fault;
 
 /// The disassembler, as Debian names it.
 const DISASSEMBLER: &str = "llvm-objdump-22";
@@ -81,8 +81,8 @@ impl Code {
     /// # Errors
     /// The file cannot be read or disassembled, or holds an instruction that the interpreter does not know.
     pub fn load(path: &Path) -> Result<Self, Fault> {
-        let file = std::fs::read(path)
-            .map_err(|source| Fault::File { path: path.display().to_string(), source })?;
+        let file =
+            std::fs::read(path).map_err(|source| Fault::File { path: path.display().to_string(), source })?;
         Self::parse(elf::descriptors(&file)?, &disassemble(path)?)
     }
 
@@ -116,7 +116,14 @@ impl Code {
             let (execute, operands, modifiers) =
                 decoded.map_err(|e| Fault::Unknown(format!("{text} ({e})")))?;
             let function = code.functions.len().saturating_sub(1);
-            code.instructions.push(Instruction { execute, operands, modifiers, target: None, text, function });
+            code.instructions.push(Instruction {
+                execute,
+                operands,
+                modifiers,
+                target: None,
+                text,
+                function,
+            });
         }
         for (index, (name, offset)) in branches {
             let target = starts.get(name).and_then(|start| code.by_address.get(&(start + offset)));

@@ -1,10 +1,10 @@
 //! From mnemonics to what is executed.
 
+use crate::Fault;
 use crate::matrix::{self, Matrix};
 use crate::scalar::{self, Scalar};
 use crate::vector::{self, Vector};
 use crate::vmem::{self, Memory};
-use crate::Fault;
 
 /// When a branch is taken.
 #[derive(Debug, Clone, Copy)]

@@ -80,9 +80,8 @@ pub(crate) fn descriptors(file: &[u8]) -> Result<BTreeMap<String, Descriptor>, F
             })
         })
         .collect::<Result<Vec<_>, Fault>>()?;
-    let section = |index: usize| {
-        sections.get(index).ok_or_else(|| Fault::CodeObject(format!("no section {index}")))
-    };
+    let section =
+        |index: usize| sections.get(index).ok_or_else(|| Fault::CodeObject(format!("no section {index}")));
     let mut found = BTreeMap::new();
     for symbols in sections.iter().filter(|s| s.kind == SHT_DYNSYM) {
         let names = section(symbols.link as usize)?.offset;

@@ -106,7 +106,13 @@ impl Machine {
     ///
     /// # Errors
     /// The launch does not fit the kernel, or the kernel does what none may.
-    pub fn launch(&mut self, kernel: &str, grid: [u32; 2], waves: u32, arguments: &Arguments) -> Result<(), Fault> {
+    pub fn launch(
+        &mut self,
+        kernel: &str,
+        grid: [u32; 2],
+        waves: u32,
+        arguments: &Arguments,
+    ) -> Result<(), Fault> {
         let descriptor = *self.code.kernels.get(kernel).ok_or_else(|| refuse(kernel, "no such kernel"))?;
         if descriptor.argument_bytes as usize != arguments.0.len() {
             let (needs, got) = (descriptor.argument_bytes, arguments.0.len());
@@ -134,7 +140,12 @@ impl Machine {
         Ok(())
     }
 
-    fn block(&mut self, mut waves: Vec<Wave>, descriptor: &Descriptor, arguments: &[u8]) -> Result<(), Fault> {
+    fn block(
+        &mut self,
+        mut waves: Vec<Wave>,
+        descriptor: &Descriptor,
+        arguments: &[u8],
+    ) -> Result<(), Fault> {
         let mut shared = Shared::new(descriptor.shared_bytes as usize);
         let limit = self.executed + BLOCK_LIMIT;
         while waves.iter().any(|w| !w.done) {
@@ -156,7 +167,8 @@ impl Machine {
                     if wave.done || i.execute.is_barrier() {
                         break;
                     }
-                    step(i, wave, &mut self.heap, &mut shared, arguments).map_err(|e| broken(&e, wave.index))?;
+                    step(i, wave, &mut self.heap, &mut shared, arguments)
+                        .map_err(|e| broken(&e, wave.index))?;
                 }
             }
             shared.barrier();
@@ -170,7 +182,13 @@ impl Machine {
     }
 }
 
-fn step(i: &Instruction, w: &mut Wave, heap: &mut Heap, shared: &mut Shared, arguments: &[u8]) -> Result<(), String> {
+fn step(
+    i: &Instruction,
+    w: &mut Wave,
+    heap: &mut Heap,
+    shared: &mut Shared,
+    arguments: &[u8],
+) -> Result<(), String> {
     match &i.execute {
         Execute::Nothing | Execute::Barrier | Execute::End => Ok(()),
         Execute::Branch(condition) => {

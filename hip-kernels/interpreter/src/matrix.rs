@@ -1,10 +1,10 @@
 //! Matrix instructions: D = A . B + C of 16x16 tiles, over all lanes whatever the execution mask.
 
+use crate::LANES;
 use crate::code::Instruction;
 use crate::half::{bf16_to_f32, f16_to_f32};
 use crate::operand::{Operand, Place};
 use crate::wave::{Done, Wave};
-use crate::LANES;
 
 #[derive(Clone, Copy)]
 enum Element {
@@ -57,7 +57,9 @@ pub(crate) fn run(m: &Matrix, i: &Instruction, w: &mut Wave) -> Done {
     let needed = m.depth / 4 / per_register;
     let (x, y) = (registers(w, a, needed)?, registers(w, b, needed)?);
     let take = |from| -> [[f64; 32]; 16] {
-        std::array::from_fn(|row| std::array::from_fn(|k| if k < m.depth { element(m, from, row, k) } else { 0.0 }))
+        std::array::from_fn(|row| {
+            std::array::from_fn(|k| if k < m.depth { element(m, from, row, k) } else { 0.0 })
+        })
     };
     let (x, y) = (take(x), take(y));
     let integer = matches!(m.element, Element::I8);

@@ -68,7 +68,7 @@ impl Heap {
         let at = address.checked_sub(BASE).and_then(|at| usize::try_from(at).ok());
         let range = at.filter(|&at| at + bytes <= self.bytes.len()).map(|at| at..at + bytes);
         let range = range.ok_or_else(|| format!("address {address:#x} is not device memory"))?;
-        if address % bytes.min(4) as u64 != 0 {
+        if !address.is_multiple_of(bytes.min(4) as u64) {
             return Err(format!("address {address:#x} is not aligned for {bytes} bytes"));
         }
         Ok(range)
@@ -78,7 +78,9 @@ impl Heap {
         let range = self.range(address, bytes)?;
         match self.state[range.clone()].iter().find(|&&s| s != State::Written) {
             None => Ok(&self.bytes[range]),
-            Some(State::Forbidden) => Err(format!("load of {bytes} bytes at {address:#x}, outside of every allocation")),
+            Some(State::Forbidden) => {
+                Err(format!("load of {bytes} bytes at {address:#x}, outside of every allocation"))
+            }
             Some(_) => Err(format!("load of {bytes} bytes at {address:#x} that nobody has written")),
         }
     }
@@ -86,7 +88,10 @@ impl Heap {
     pub(crate) fn store(&mut self, address: u64, from: &[u8]) -> Result<(), String> {
         let range = self.range(address, from.len())?;
         if self.state[range.clone()].contains(&State::Forbidden) {
-            return Err(format!("store of {} bytes at {address:#x}, outside of every allocation", from.len()));
+            return Err(format!(
+                "store of {} bytes at {address:#x}, outside of every allocation",
+                from.len()
+            ));
         }
         self.bytes[range.clone()].copy_from_slice(from);
         self.state[range].fill(State::Written);

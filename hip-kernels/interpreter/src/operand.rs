@@ -6,8 +6,14 @@ use crate::Fault;
 /// registers from 256 on, as in the unified register file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    Vector { first: usize, count: usize },
-    Scalar { first: usize, count: usize },
+    Vector {
+        first: usize,
+        count: usize,
+    },
+    Scalar {
+        first: usize,
+        count: usize,
+    },
     Exec,
     /// A constant of 64 bits; 32-bit instructions take its low half.
     Constant(u64),

@@ -67,7 +67,7 @@ pub(crate) fn decode(mnemonic: &str) -> Option<Scalar> {
             (difference as u32, overflow)
         }),
         "s_mul_i32" => Two32(|a, b, c| (a.wrapping_mul(b), c)),
-        "s_mul_hi_u32" => Two32(|a, b, c| ((u64::from(a) * u64::from(b) >> 32) as u32, c)),
+        "s_mul_hi_u32" => Two32(|a, b, c| (((u64::from(a) * u64::from(b)) >> 32) as u32, c)),
         "s_min_u32" => Two32(|a, b, _| (a.min(b), a < b)),
         "s_max_u32" => Two32(|a, b, _| (a.max(b), a > b)),
         "s_min_i32" => Two32(|a, b, _| ((a as i32).min(b as i32) as u32, (a as i32) < b as i32)),
@@ -161,7 +161,9 @@ pub(crate) fn run(op: &Scalar, i: &Instruction, w: &mut Wave, heap: &Heap, argum
 
 fn load(words: usize, i: &Instruction, w: &mut Wave, heap: &Heap, arguments: &[u8]) -> Done {
     let [d, base, offset] = i.operands.as_slice() else { return Err("operands of a scalar load".to_owned()) };
-    let Place::Scalar { first, count } = d.place else { return Err("destination of a scalar load".to_owned()) };
+    let Place::Scalar { first, count } = d.place else {
+        return Err("destination of a scalar load".to_owned());
+    };
     let offset = u64::from(w.scalar32(offset)?).wrapping_add(i.modifiers.offset as u64);
     let address = w.scalar64(base)?.wrapping_add(offset) & !3;
     let bytes = 4 * words;

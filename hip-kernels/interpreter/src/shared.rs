@@ -43,7 +43,7 @@ impl Shared {
             return Err(format!("shared address {address:#x} of {:#x}", self.bytes.len()));
         }
         // ds_read_b128 and its kin need 16 bytes, b64 needs 8, unless unaligned access is switched on.
-        if at % bytes.min(16) != 0 {
+        if !at.is_multiple_of(bytes.min(16)) {
             return Err(format!("shared address {address:#x} is not aligned for {bytes} bytes"));
         }
         Ok(at..at + bytes)
@@ -56,7 +56,9 @@ impl Shared {
                 return Err(format!("shared byte {at:#x} is read before anybody has written it"));
             }
             if self.written[at].by_another(self.interval, wave) {
-                return Err(format!("shared byte {at:#x} is read with no barrier since another wave wrote it"));
+                return Err(format!(
+                    "shared byte {at:#x} is read with no barrier since another wave wrote it"
+                ));
             }
             self.read[at].renew(self.interval, wave);
         }
@@ -66,8 +68,12 @@ impl Shared {
     pub(crate) fn store(&mut self, address: u64, from: &[u8], wave: u32) -> Result<(), String> {
         let range = self.range(address, from.len())?;
         for at in range.clone() {
-            if self.written[at].by_another(self.interval, wave) || self.read[at].by_another(self.interval, wave) {
-                return Err(format!("shared byte {at:#x} is written with no barrier since another wave used it"));
+            if self.written[at].by_another(self.interval, wave)
+                || self.read[at].by_another(self.interval, wave)
+            {
+                return Err(format!(
+                    "shared byte {at:#x} is written with no barrier since another wave used it"
+                ));
             }
             self.written[at].renew(self.interval, wave);
         }

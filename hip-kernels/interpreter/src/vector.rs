@@ -1,10 +1,10 @@
 //! Vector instructions that touch registers only.
 
+use crate::LANES;
 use crate::code::Instruction;
 use crate::half::{bf16_from_f32, f16_from_f32, f16_to_f32};
 use crate::operand::Operand;
 use crate::wave::{Done, Lanes, Wave};
-use crate::LANES;
 
 pub(crate) enum Vector {
     Float1(fn(f32) -> f32),
@@ -23,7 +23,11 @@ pub(crate) enum Vector {
     /// 32 by 32 to 64 bits, plus 64.
     MultiplyAdd64,
     /// Sum or difference and the carry of each lane; with or without a carry to start from.
-    Carry { from: bool, subtract: bool, swap: bool },
+    Carry {
+        from: bool,
+        subtract: bool,
+        swap: bool,
+    },
     Select,
     FirstLane,
     Swap,
@@ -44,7 +48,7 @@ fn compare(name: &str) -> Option<Vector> {
     let (condition, kind) = name.rsplit_once('_')?;
     Some(match (kind, condition) {
         ("f32", "eq") => Vector::CompareFloat(|a, b| a == b),
-        ("f32", "lg") => Vector::CompareFloat(|a, b| a < b || a > b),
+        ("f32", "lg") => Vector::CompareFloat(|a, b| a.partial_cmp(&b).is_some_and(|o| o.is_ne())),
         ("f32", "neq") => Vector::CompareFloat(|a, b| a != b),
         ("f32", "lt") => Vector::CompareFloat(|a, b| a < b),
         ("f32", "le") => Vector::CompareFloat(|a, b| a <= b),
@@ -79,7 +83,13 @@ fn permute(a: u32, b: u32, selectors: u32) -> u32 {
         let byte = match selectors >> (8 * n) & 0xff {
             s @ 0..=7 => bytes >> (8 * s) & 0xff,
             // The sign of a 16-bit half, spread over a byte.
-            s @ 8..=11 => if bytes >> (16 * (s - 8) + 15) & 1 == 1 { 0xff } else { 0 },
+            s @ 8..=11 => {
+                if bytes >> (16 * (s - 8) + 15) & 1 == 1 {
+                    0xff
+                } else {
+                    0
+                }
+            }
             12 => 0,
             _ => 0xff,
         };
@@ -132,7 +142,7 @@ pub(crate) fn decode(mnemonic: &str) -> Option<Vector> {
         "v_sub_u32" => Bits2(u32::wrapping_sub),
         "v_subrev_u32" => Bits2(|a, b| b.wrapping_sub(a)),
         "v_mul_lo_u32" => Bits2(u32::wrapping_mul),
-        "v_mul_hi_u32" => Bits2(|a, b| (u64::from(a) * u64::from(b) >> 32) as u32),
+        "v_mul_hi_u32" => Bits2(|a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
         "v_mul_u32_u24" => Bits2(|a, b| low24(a).wrapping_mul(low24(b))),
         "v_and_b32" => Bits2(|a, b| a & b),
         "v_or_b32" => Bits2(|a, b| a | b),
@@ -308,7 +318,9 @@ pub(crate) fn run(op: &Vector, i: &Instruction, w: &mut Wave) -> Done {
         }
         Vector::Packed2(f) => {
             for (at, high) in [false, true].into_iter().enumerate() {
-                let r = map([packed(w, i, 0, high)?, packed(w, i, 1, high)?], |[a, b]| f(float(a), float(b)).to_bits());
+                let r = map([packed(w, i, 0, high)?, packed(w, i, 1, high)?], |[a, b]| {
+                    f(float(a), float(b)).to_bits()
+                });
                 w.hold(at, r);
             }
             w.release(&o[0])
@@ -361,7 +373,9 @@ pub(crate) fn run(op: &Vector, i: &Instruction, w: &mut Wave) -> Done {
             w.set(i, &std::array::from_fn(|l| low[l] | u32::from(f(high[l])) << 16))
         }
         Vector::Pack16 => {
-            let half = |n: usize| w.selected(i, n).map(|v| v.map(|v| v >> (16 * u32::from(i.modifiers.select[n])) & 0xffff));
+            let half = |n: usize| {
+                w.selected(i, n).map(|v| v.map(|v| v >> (16 * u32::from(i.modifiers.select[n])) & 0xffff))
+            };
             let (a, b) = (half(0)?, half(1)?);
             w.set(i, &std::array::from_fn(|l| a[l] | b[l] << 16))
         }

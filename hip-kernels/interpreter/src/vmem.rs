@@ -1,11 +1,11 @@
 //! Vector loads and stores, of device memory and of shared memory.
 
+use crate::LANES;
 use crate::code::Instruction;
 use crate::memory::Heap;
 use crate::operand::{Operand, Place};
 use crate::shared::Shared;
 use crate::wave::{Done, Wave};
-use crate::LANES;
 
 /// Which bytes of a register a narrow store takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,15 @@ enum Part {
 pub(crate) enum Memory {
     GlobalLoad(usize),
     GlobalStore(usize),
-    SharedLoad { bytes: usize, stride: Option<usize> },
-    SharedStore { bytes: usize, stride: Option<usize>, high: bool },
+    SharedLoad {
+        bytes: usize,
+        stride: Option<usize>,
+    },
+    SharedStore {
+        bytes: usize,
+        stride: Option<usize>,
+        high: bool,
+    },
     /// Each lane takes a register of the lane it names.
     Permute,
 }
@@ -141,7 +148,9 @@ pub(crate) fn run(op: &Memory, i: &Instruction, w: &mut Wave, heap: &mut Heap, s
             // The address register may be among those loaded.
             let addresses = w.lanes_of(address)?;
             for (n, offset) in offsets(i, stride).into_iter().flatten().enumerate() {
-                for (lane, &address) in addresses.iter().enumerate().filter(|(l, _)| w.exec >> l & 1 != 0).collect::<Vec<_>>() {
+                for (lane, &address) in
+                    addresses.iter().enumerate().filter(|(l, _)| w.exec >> l & 1 != 0).collect::<Vec<_>>()
+                {
                     let from = shared.load(u64::from(address) + offset, bytes, wave);
                     let from = from.map_err(|e| format!("lane {lane}: {e}"))?;
                     fill(w, register + n * words, lane, from);
@@ -150,7 +159,9 @@ pub(crate) fn run(op: &Memory, i: &Instruction, w: &mut Wave, heap: &mut Heap, s
             Ok(())
         }
         Memory::SharedStore { bytes, stride, high } => {
-            let [address, data @ ..] = i.operands.as_slice() else { return Err("operands of a store".to_owned()) };
+            let [address, data @ ..] = i.operands.as_slice() else {
+                return Err("operands of a store".to_owned());
+            };
             let part = if high { Part::High } else { Part::Low };
             let addresses = w.lanes_of(address)?;
             for (n, offset) in offsets(i, stride).into_iter().flatten().enumerate() {

@@ -36,7 +36,16 @@ impl Wave {
         for (lane, id) in vector[0].iter_mut().enumerate() {
             *id = index * LANES as u32 + lane as u32;
         }
-        Self { scalar: [0; SCALAR_REGISTERS], vector, exec: u64::MAX, scc: false, next: entry, index, done: false, held: [[0; LANES]; 2] }
+        Self {
+            scalar: [0; SCALAR_REGISTERS],
+            vector,
+            exec: u64::MAX,
+            scc: false,
+            next: entry,
+            index,
+            done: false,
+            held: [[0; LANES]; 2],
+        }
     }
 
     pub(crate) fn active(&self, lane: usize) -> bool {

@@ -25,8 +25,11 @@ fn embeddings_are_gathered_and_normalized() {
     everywhere(|m, t, what| {
         let (tokens, hidden, words, positions) = (6, 96, 9, 5);
         let mut r = Random(1);
-        let (word, position, kind) =
-            (r.typed(t, words * hidden, 1.0), r.typed(t, positions * hidden, 1.0), r.typed(t, 2 * hidden, 1.0));
+        let (word, position, kind) = (
+            r.typed(t, words * hidden, 1.0),
+            r.typed(t, positions * hidden, 1.0),
+            r.typed(t, 2 * hidden, 1.0),
+        );
         let (gamma, beta) = (r.floats(hidden, 0.1, 1.0), r.floats(hidden, 0.1, 0.0));
         // An id and a position that are out of range mean the last row.
         let (ids, at, kinds) = ([3, 8, 0, 1000, 7, 2], [0, 1, 2, 3, 9, 4], [0, 1, 0, 1, 1, 0]);
@@ -56,7 +59,11 @@ fn embeddings_are_gathered_and_normalized() {
                 let first = (index as usize).min(rows - 1) * hidden;
                 table[first..first + hidden].iter().map(|v| t.widen(*v)).collect::<Vec<_>>()
             };
-            let parts = [row(&word, ids[token], words), row(&position, at[token], positions), row(&kind, kinds[token], 2)];
+            let parts = [
+                row(&word, ids[token], words),
+                row(&position, at[token], positions),
+                row(&kind, kinds[token], 2),
+            ];
             let sum: Vec<f64> = (0..hidden).map(|i| parts.iter().map(|p| p[i]).sum()).collect();
             expected.extend(layer_norm(&sum, &gamma, &beta, 1e-12));
         }
@@ -87,7 +94,8 @@ fn rows_are_normalized_with_their_residual() {
                 .f32(1e-5);
             m.launch(&format!("pk_norm_{}", t.suffix()), [2, 1], WAVES, &arguments).unwrap();
             let added: Vec<f64> = x.iter().zip(&residual).map(|(a, b)| t.widen(*a) + t.widen(*b)).collect();
-            let expected: Vec<f64> = added.chunks(hidden).flat_map(|row| layer_norm(row, &gamma, &beta, 1e-5)).collect();
+            let expected: Vec<f64> =
+                added.chunks(hidden).flat_map(|row| layer_norm(row, &gamma, &beta, 1e-5)).collect();
             let typed = |at| get_u16(&m.heap, at, rows * hidden).into_iter().map(|v| t.widen(v));
             assert_near(what, typed(sum), &added, t.tolerance());
             assert_near(what, typed(out), &expected, t.tolerance());
@@ -127,7 +135,15 @@ fn epilogue(c: &Gemm, residual: &[f64], sum: impl Fn(usize, usize) -> f64) -> Ve
 }
 
 fn gemm_cases() -> [Gemm; 7] {
-    let case = |tile, block, rows, n, k, activation, residual| Gemm { tile, block, rows, n, k, activation, residual };
+    let case = |tile, block, rows, n, k, activation, residual| Gemm {
+        tile,
+        block,
+        rows,
+        n,
+        k,
+        activation,
+        residual,
+    };
     [
         case("skinny", [32, 16], 19, 48, 160, NONE, true),
         case("skinny", [32, 16], 5, 64, 32, GEGLU, false),
@@ -167,10 +183,16 @@ fn matrix_products_end_in_their_epilogues() {
             m.launch(&format!("pk_gemm_{}_{}", c.tile, t.suffix()), grid(&c), WAVES, &arguments).unwrap();
             let addend: Vec<f64> = addend.iter().map(|v| t.widen(*v)).collect();
             let expected = epilogue(&c, &addend, |row, n| {
-                (0..c.k).fold(f64::from(bias[n]), |s, k| s + t.widen(a[row * c.k + k]) * t.widen(w[n * c.k + k]))
+                (0..c.k)
+                    .fold(f64::from(bias[n]), |s, k| s + t.widen(a[row * c.k + k]) * t.widen(w[n * c.k + k]))
             });
             let got = get_u16(&m.heap, out, c.rows * columns).into_iter().map(|v| t.widen(v));
-            assert_near(&format!("{what} {} {}x{}x{}", c.tile, c.rows, c.n, c.k), got, &expected, t.tolerance());
+            assert_near(
+                &format!("{what} {} {}x{}x{}", c.tile, c.rows, c.n, c.k),
+                got,
+                &expected,
+                t.tolerance(),
+            );
         }
     });
 }
@@ -187,9 +209,15 @@ fn quantized_products_are_exact_up_to_the_last_rounding() {
             let addend = r.typed(t, c.rows * columns, 1.0);
             let h = &mut m.heap;
             let rows = put_u32(h, &[c.rows as u32]);
-            let (q, a_scale, out) = (h.reserve(c.rows * c.k), h.reserve(c.rows * 4), h.reserve(c.rows * columns * 2));
-            let quantize =
-                Arguments::new().pointer(rows).pointer(put_u16(h, &x)).pointer(q).pointer(a_scale).u32(c.k as u32).u32(0);
+            let (q, a_scale, out) =
+                (h.reserve(c.rows * c.k), h.reserve(c.rows * 4), h.reserve(c.rows * columns * 2));
+            let quantize = Arguments::new()
+                .pointer(rows)
+                .pointer(put_u16(h, &x))
+                .pointer(q)
+                .pointer(a_scale)
+                .u32(c.k as u32)
+                .u32(0);
             let product = Arguments::new()
                 .pointer(rows)
                 .pointer(q)
@@ -207,12 +235,17 @@ fn quantized_products_are_exact_up_to_the_last_rounding() {
             m.launch(&format!("pk_quantize_{}", t.suffix()), [blocks, 1], WAVES, &quantize).unwrap();
             m.launch(&format!("pk_gemm_i8_{}_{}", c.tile, t.suffix()), grid(&c), WAVES, &product).unwrap();
 
-            let q: Vec<f64> = m.heap.get(q, c.rows * c.k).unwrap().iter().map(|b| f64::from(*b as i8)).collect();
+            let q: Vec<f64> =
+                m.heap.get(q, c.rows * c.k).unwrap().iter().map(|b| f64::from(*b as i8)).collect();
             let a_scale: Vec<f64> = get_f32(&m.heap, a_scale, c.rows).into_iter().map(f64::from).collect();
             for (row, scale) in a_scale.iter().enumerate() {
                 for k in 0..c.k {
                     let at = row * c.k + k;
-                    assert!((q[at] - t.widen(x[at]) / scale).abs() < 0.5001, "{what}: {} of row {row}", q[at]);
+                    assert!(
+                        (q[at] - t.widen(x[at]) / scale).abs() < 0.5001,
+                        "{what}: {} of row {row}",
+                        q[at]
+                    );
                 }
             }
             let addend: Vec<f64> = addend.iter().map(|v| t.widen(*v)).collect();
@@ -221,7 +254,12 @@ fn quantized_products_are_exact_up_to_the_last_rounding() {
                 sum * a_scale[row] * f64::from(w_scale[n]) + f64::from(bias[n])
             });
             let got = get_u16(&m.heap, out, c.rows * columns).into_iter().map(|v| t.widen(v));
-            assert_near(&format!("{what} i8 {} {}x{}x{}", c.tile, c.rows, c.n, c.k), got, &expected, t.tolerance());
+            assert_near(
+                &format!("{what} i8 {} {}x{}x{}", c.tile, c.rows, c.n, c.k),
+                got,
+                &expected,
+                t.tolerance(),
+            );
         }
     });
 }
@@ -250,7 +288,9 @@ fn attention_stays_within_its_sequence_and_window() {
             let qkv = r.typed(t, tokens * 3 * row, 1.0);
             let angle = |p: usize, i: usize| p as f64 * 10000f64.powf(-2.0 * (i % (d / 2)) as f64 / d as f64);
             let table: Vec<f32> = (0..positions)
-                .flat_map(|p| (0..d).map(move |i| if i < d / 2 { angle(p, i).cos() } else { angle(p, i).sin() }))
+                .flat_map(|p| {
+                    (0..d).map(move |i| if i < d / 2 { angle(p, i).cos() } else { angle(p, i).sin() })
+                })
                 .map(|v| v as f32)
                 .collect();
             let mut tiles = Vec::new();
@@ -258,7 +298,9 @@ fn attention_stays_within_its_sequence_and_window() {
             for length in c.lengths {
                 let first = firsts.last().map_or(0, |(f, l)| f + l);
                 firsts.push((first, *length));
-                tiles.extend((0..*length).step_by(64).flat_map(|q| [first as u32, *length as u32, q as u32, 0]));
+                tiles.extend(
+                    (0..*length).step_by(64).flat_map(|q| [first as u32, *length as u32, q as u32, 0]),
+                );
             }
             let count = tiles.len() as u32 / 4;
             let h = &mut m.heap;
@@ -273,7 +315,13 @@ fn attention_stays_within_its_sequence_and_window() {
                 .u32(c.window as u32)
                 .u32(positions as u32)
                 .f32(1.0 / (d as f32).sqrt());
-            m.launch(&format!("pk_attention{d}_{}", t.suffix()), [count + 1, heads as u32], WAVES, &arguments).unwrap();
+            m.launch(
+                &format!("pk_attention{d}_{}", t.suffix()),
+                [count + 1, heads as u32],
+                WAVES,
+                &arguments,
+            )
+            .unwrap();
 
             let mut expected = vec![0.0; tokens * row];
             for (first, length) in firsts {
@@ -287,8 +335,13 @@ fn attention_stays_within_its_sequence_and_window() {
                         let angles = &table[token.min(positions - 1) * d..][..d];
                         let half = d / 2;
                         let turned = |i: usize| {
-                            let (cosine, sine) = (f64::from(angles[i % half]), f64::from(angles[half + i % half]));
-                            if i < half { v[i] * cosine - v[i + half] * sine } else { v[i] * cosine + v[i - half] * sine }
+                            let (cosine, sine) =
+                                (f64::from(angles[i % half]), f64::from(angles[half + i % half]));
+                            if i < half {
+                                v[i] * cosine - v[i + half] * sine
+                            } else {
+                                v[i] * cosine + v[i - half] * sine
+                            }
                         };
                         (0..d).map(turned).collect()
                     };
