@@ -21,8 +21,9 @@ pub const PASSIVE: u16 = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
-    /// IPv6 address, or IPv4-mapped; zero for [`PASSIVE`].
-    pub address: [u8; 16],
+    /// IPv6 address, or IPv4-mapped, as words in network order; zero for [`PASSIVE`]. Not bytes: without
+    /// CAP_PERFMON the verifier takes no loop that fills them.
+    pub address: [u32; 4],
     /// Port, in the machine's byte order.
     pub port: u16,
     /// [`ACTIVE`] or [`PASSIVE`].

@@ -2,7 +2,7 @@
 
 #![no_std]
 // core has no read-modify-write atomics for the bpfel target; the instruction exists.
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features)]
 
 pub mod packet;
@@ -29,6 +29,43 @@ pub unsafe fn add(at: *mut u64, n: u64) {
     unsafe {
         atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(at, n);
     }
+}
+
+/// Gives `value` back, of which `MASK` must keep all. Ends a branch so that LLVM does not make one load with a
+/// computed place of two that end two branches: the verifier wants places known beforehand. `MASK` must differ
+/// between the branches.
+#[inline(always)]
+pub fn keep_apart<const MASK: u32>(value: u16) -> u16 {
+    let mut wide = u64::from(value);
+    // SAFETY: one instruction on one register.
+    unsafe { core::arch::asm!("{} &= {}", inout(reg) wide, const MASK, options(nostack, preserves_flags)) };
+    wide as u16
+}
+
+/// Adds one to a counter of this CPU, at a place that stays a constant of this branch: see [`keep_apart`]. `N` must
+/// differ between the branches.
+///
+/// # Safety
+/// `at` is valid and aligned, and points into a map's value.
+#[inline(always)]
+pub unsafe fn increment<const N: usize>(at: *mut u64) {
+    let mut mark = 0_u64;
+    // SAFETY: by the caller; the instruction concerns one register.
+    unsafe {
+        *at += 1;
+        core::arch::asm!("{} += {}", inout(reg) mark, const N, options(nostack, preserves_flags));
+    }
+    let _ = mark;
+}
+
+/// A zero that LLVM does not know to be one. Known ones it would fill in by calling a loop, which takes
+/// CAP_PERFMON.
+#[inline(always)]
+pub fn zero() -> u32 {
+    let zero: u64;
+    // SAFETY: one instruction on one register.
+    unsafe { core::arch::asm!("{} = 0", out(reg) zero, options(pure, nomem, nostack, preserves_flags)) };
+    zero as u32
 }
 
 /// What every object needs besides its programs.

@@ -1,6 +1,11 @@
 //! Finds the SYN in a packet.
 
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::programs::{TcContext, XdpContext};
+
+use crate::keep_apart;
 
 const ETHERNET: usize = 14;
 const TYPE_IPV4: u16 = 0x0800;
@@ -18,36 +23,70 @@ const SYN: u8 = 0x02;
 
 /// Bytes of a packet, from its Ethernet header on.
 pub trait Bytes {
+    /// A copy of what lies at a place known beforehand, if it lies in the part that is at hand.
+    fn near<T: Copy, const OFFSET: usize>(&self) -> Option<T>;
+
     /// A copy of what lies at `offset`, if it lies inside the packet.
     fn at<T: Copy>(&self, offset: usize) -> Option<T>;
 }
 
 impl Bytes for XdpContext {
     #[inline(always)]
-    fn at<T: Copy>(&self, offset: usize) -> Option<T> {
+    fn near<T: Copy, const OFFSET: usize>(&self) -> Option<T> {
         let start = self.data();
-        if start + offset + size_of::<T>() > self.data_end() {
+        if start + OFFSET + size_of::<T>() > self.data_end() {
             return None;
         }
         // SAFETY: between start and end, as just compared; the verifier demands it too.
-        Some(unsafe { core::ptr::read_unaligned((start + offset) as *const T) })
+        Some(unsafe { core::ptr::read_unaligned((start + OFFSET) as *const T) })
+    }
+
+    /// By the helper: without CAP_PERFMON nothing may be added to a pointer into a packet but constants.
+    #[inline(always)]
+    fn at<T: Copy>(&self, offset: usize) -> Option<T> {
+        let mut bytes = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes as many bytes as the value has, or says that it did not.
+        unsafe {
+            let size = size_of::<T>() as u32;
+            match bpf_xdp_load_bytes(self.ctx, offset as u32, bytes.as_mut_ptr().cast(), size) {
+                0 => Some(bytes.assume_init()),
+                _ => None,
+            }
+        }
     }
 }
 
 impl Bytes for TcContext {
+    #[inline(always)]
+    fn near<T: Copy, const OFFSET: usize>(&self) -> Option<T> {
+        self.load(OFFSET).ok()
+    }
+
     #[inline(always)]
     fn at<T: Copy>(&self, offset: usize) -> Option<T> {
         self.load(offset).ok()
     }
 }
 
-/// Who sends it. IPv4 addresses are mapped into IPv6.
+/// Who sends it. All of it always has a value: without CAP_PERFMON nothing may be copied that was never set.
 #[derive(Clone, Copy)]
-pub enum Source {
-    /// IPv4, in network order.
-    V4([u8; 4]),
-    /// IPv6, in network order.
-    V6([u8; 16]),
+pub struct Source {
+    /// The address in words of network order; IPv4 is mapped into IPv6.
+    pub words: [u32; 4],
+    /// It is an IPv4 address.
+    pub is_v4: bool,
+}
+
+impl Source {
+    #[inline(always)]
+    fn v4(address: u32) -> Self {
+        Self { words: [0, 0, 0xffff_u32.to_be(), address], is_v4: true }
+    }
+
+    #[inline(always)]
+    fn v6(words: [u32; 4]) -> Self {
+        Self { words, is_v4: false }
+    }
 }
 
 /// What a packet is.
@@ -68,7 +107,45 @@ pub enum Seen {
 /// Looks at up to two VLAN tags and two IPv6 extension headers.
 #[inline(always)]
 pub fn look(packet: &impl Bytes) -> Seen {
-    seen(packet).unwrap_or(Seen::Other)
+    match plain(packet) {
+        Some(seen) => seen,
+        None => seen(packet).unwrap_or(Seen::Other),
+    }
+}
+
+/// Nearly all packets: no tag, no options, no extension headers.
+#[inline(always)]
+fn plain(packet: &impl Bytes) -> Option<Seen> {
+    match u16::from_be(packet.near::<u16, 12>()?) {
+        TYPE_IPV4 => {
+            if packet.near::<u8, 14>()? != 0x45 {
+                return None;
+            }
+            if packet.near::<u8, 23>()? != TCP || u16::from_be(packet.near::<u16, 20>()?) & 0x1fff != 0 {
+                return Some(Seen::Other);
+            }
+            if packet.near::<u8, 47>()? & SYN_RST_ACK != SYN {
+                return Some(Seen::Other);
+            }
+            let source = Source::v4(packet.near::<u32, 26>()?);
+            let port = u16::from_be(packet.near::<u16, 36>()?);
+            Some(Seen::Syn { source, port: keep_apart::<0xffff>(port) })
+        }
+        TYPE_IPV6 => {
+            let next = packet.near::<u8, 20>()?;
+            if is_extension(next) {
+                return None;
+            }
+            if next != TCP || packet.near::<u8, 67>()? & SYN_RST_ACK != SYN {
+                return Some(Seen::Other);
+            }
+            let source = Source::v6(packet.near::<[u32; 4], 22>()?);
+            let port = u16::from_be(packet.near::<u16, 56>()?);
+            Some(Seen::Syn { source, port: keep_apart::<0x1_ffff>(port) })
+        }
+        TYPE_VLAN | TYPE_PROVIDER_VLAN => None,
+        _ => Some(Seen::Other),
+    }
 }
 
 #[inline(always)]
@@ -107,7 +184,7 @@ fn ipv4(packet: &impl Bytes, ip: usize) -> Option<Seen> {
         return None;
     }
     let source = packet.at(ip + 12)?;
-    tcp(packet, ip + usize::from(words & 0x0f) * 4, Source::V4(source))
+    tcp(packet, ip + usize::from(words & 0x0f) * 4, Source::v4(source))
 }
 
 #[inline(always)]
@@ -127,7 +204,7 @@ fn ipv6(packet: &impl Bytes, ip: usize) -> Option<Seen> {
     if next != TCP {
         return None;
     }
-    tcp(packet, at, Source::V6(source))
+    tcp(packet, at, Source::v6(source))
 }
 
 #[inline(always)]
@@ -137,7 +214,6 @@ fn is_extension(header: u8) -> bool {
 
 #[inline(always)]
 fn extension(packet: &impl Bytes, header: u8, at: usize) -> Option<(u8, usize)> {
-    // In one piece: the verifier learns nothing from a check for a single byte at a variable place.
     let [next, eights, high, low]: [u8; 4] = packet.at(at)?;
     if header == FRAGMENT {
         if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {

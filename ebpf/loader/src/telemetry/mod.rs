@@ -53,20 +53,27 @@ impl Endpoint {
         if raw.role == PASSIVE {
             return Self::Listener(raw.port);
         }
-        let v6 = Ipv6Addr::from(raw.address);
+        let v6 = Ipv6Addr::from_bits(
+            raw.address.iter().fold(0, |bits, word| bits << 32 | u128::from(u32::from_be(*word))),
+        );
         let ip = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
         Self::Upstream(SocketAddr::new(ip, raw.port))
     }
 
     fn raw(self) -> RawEndpoint {
         match self {
-            Self::Listener(port) => RawEndpoint { address: [0; 16], port, role: PASSIVE },
+            Self::Listener(port) => RawEndpoint { address: [0; 4], port, role: PASSIVE },
             Self::Upstream(address) => {
                 let v6 = match address.ip() {
                     IpAddr::V4(v4) => v4.to_ipv6_mapped(),
                     IpAddr::V6(v6) => v6,
                 };
-                RawEndpoint { address: v6.octets(), port: address.port(), role: ACTIVE }
+                let word = |index: u32| ((v6.to_bits() >> (96 - 32 * index)) as u32).to_be();
+                RawEndpoint {
+                    address: [word(0), word(1), word(2), word(3)],
+                    port: address.port(),
+                    role: ACTIVE,
+                }
             }
         }
     }

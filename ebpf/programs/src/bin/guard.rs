@@ -11,8 +11,8 @@ use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use pintle_ebpf_common::guard::{
-    ALLOW, Counters, MODE_ENFORCE, MODE_OFF, PORTS as MAX_PORTS, RULES, Rule, SOURCES as MAX_SOURCES, Settings,
-    Source,
+    ALLOW, Counters, MODE_ENFORCE, MODE_OFF, PORTS as MAX_PORTS, RULES, Rule, SOURCES as MAX_SOURCES,
+    Settings, Source,
 };
 use pintle_ebpf_programs::packet::{self, Bytes, Seen};
 use pintle_ebpf_programs::{add, object, read};
@@ -29,12 +29,12 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(MAX_PORTS, 0);
 #[map]
-static RULES4: LpmTrie<[u8; 4], Rule> = LpmTrie::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+static RULES4: LpmTrie<u32, Rule> = LpmTrie::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 #[map]
-static RULES6: LpmTrie<[u8; 16], Rule> = LpmTrie::with_max_entries(RULES, BPF_F_NO_PREALLOC);
+static RULES6: LpmTrie<[u32; 4], Rule> = LpmTrie::with_max_entries(RULES, BPF_F_NO_PREALLOC);
 /// By IPv4-mapped address, or the first half of an IPv6 address: a host has a whole network of those.
 #[map]
-static SOURCES: LruHashMap<[u8; 16], Source> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
+static SOURCES: LruHashMap<[u32; 4], Source> = LruHashMap::with_max_entries(MAX_SOURCES, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
@@ -48,26 +48,20 @@ macro_rules! count {
 
 #[inline(always)]
 fn rule(source: packet::Source) -> Option<*mut Rule> {
-    let rule = match source {
-        packet::Source::V4(address) => RULES4.get(Key::new(32, address)),
-        packet::Source::V6(address) => RULES6.get(Key::new(128, address)),
+    let rule = if source.is_v4 {
+        RULES4.get(Key::new(32, source.words[3]))
+    } else {
+        RULES6.get(Key::new(128, source.words))
     }?;
     Some(core::ptr::from_ref(rule).cast_mut())
-}
-
-#[inline(always)]
-fn key(source: packet::Source) -> [u8; 16] {
-    match source {
-        packet::Source::V4([a, b, c, d]) => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d],
-        packet::Source::V6([a, b, c, d, e, f, g, h, ..]) => [a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0],
-    }
 }
 
 /// Whether the source runs ahead of its rate by more than the burst: the generic cell rate algorithm, which
 /// needs one time per source. CPUs may race for it; a SYN more or less is let through.
 #[inline(always)]
 fn is_over(source: packet::Source, interval: u64, burst: u64, now: u64, counters: *mut Counters) -> bool {
-    let key = key(source);
+    let [a, b, c, d] = source.words;
+    let key = if source.is_v4 { [a, b, c, d] } else { [a, b, 0, 0] };
     let Some(entry) = SOURCES.get_ptr_mut(key) else {
         let first = Source { due_ns: now + interval, syns: 1, over: 0 };
         if SOURCES.insert(key, first, 0).is_err() {
@@ -94,7 +88,8 @@ fn is_over(source: packet::Source, interval: u64, burst: u64, now: u64, counters
 fn drops(packet: &impl Bytes) -> Option<bool> {
     let settings = SETTINGS.get_ptr(0)?;
     // SAFETY: the verifier has seen the null check.
-    let (mode, all_ports) = unsafe { (read(&raw const (*settings).mode), read(&raw const (*settings).all_ports)) };
+    let (mode, all_ports) =
+        unsafe { (read(&raw const (*settings).mode), read(&raw const (*settings).all_ports)) };
     if mode == MODE_OFF {
         return None;
     }
@@ -115,7 +110,8 @@ fn drops(packet: &impl Bytes) -> Option<bool> {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if let Some(rule) = rule(source) {
         // SAFETY: the verifier has seen the null check.
-        let (expires, verdict) = unsafe { (read(&raw const (*rule).expires_ns), read(&raw const (*rule).verdict)) };
+        let (expires, verdict) =
+            unsafe { (read(&raw const (*rule).expires_ns), read(&raw const (*rule).verdict)) };
         if expires == 0 || expires > now {
             // SAFETY: as above.
             unsafe { add(&raw mut (*rule).hits, 1) };
@@ -128,7 +124,8 @@ fn drops(packet: &impl Bytes) -> Option<bool> {
         }
     }
     // SAFETY: as above.
-    let (interval, burst) = unsafe { (read(&raw const (*settings).interval_ns), read(&raw const (*settings).burst_ns)) };
+    let (interval, burst) =
+        unsafe { (read(&raw const (*settings).interval_ns), read(&raw const (*settings).burst_ns)) };
     if interval != 0 && is_over(source, interval, burst, now, counters) {
         count!(counters.over_rate);
         return Some(enforced(mode, counters));

@@ -10,7 +10,9 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::PerCpuHashMap;
 use aya_ebpf::programs::BtfTracePointContext;
-use pintle_ebpf_common::telemetry::{ACTIVE, Endpoint, Offsets, PASSIVE, Retransmitted, WATCHED as MAX_WATCHED};
+use pintle_ebpf_common::telemetry::{
+    ACTIVE, Endpoint, Offsets, PASSIVE, Retransmitted, WATCHED as MAX_WATCHED,
+};
 use pintle_ebpf_programs::{object, read};
 
 object!();
@@ -20,7 +22,8 @@ const AF_INET6: u16 = 10;
 
 /// Set by the loader.
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets { family: 0, state: 0, daddr: 0, daddr6: 0, dport: 0, num: 0, srtt: 0, reserved: 0 };
+static OFFSETS: Offsets =
+    Offsets { family: 0, state: 0, daddr: 0, daddr6: 0, dport: 0, num: 0, srtt: 0, reserved: 0 };
 
 /// Entries are made by the loader.
 #[map]
@@ -39,16 +42,13 @@ macro_rules! field {
 
 #[inline(always)]
 fn retransmitted(sk: *const u8) -> Option<()> {
-    let remote: [u8; 16] = match field!(sk.family as u16) {
-        AF_INET => {
-            let [a, b, c, d] = field!(sk.daddr as [u8; 4]);
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
-        }
-        AF_INET6 => field!(sk.daddr6 as [u8; 16]),
+    let remote: [u32; 4] = match field!(sk.family as u16) {
+        AF_INET => [0, 0, 0xffff_u32.to_be(), field!(sk.daddr as u32)],
+        AF_INET6 => field!(sk.daddr6 as [u32; 4]),
         _ => return None,
     };
     let active = Endpoint { address: remote, port: u16::from_be(field!(sk.dport as u16)), role: ACTIVE };
-    let passive = Endpoint { address: [0; 16], port: field!(sk.num as u16), role: PASSIVE };
+    let passive = Endpoint { address: [0; 4], port: field!(sk.num as u16), role: PASSIVE };
     let numbers = match WATCHED.get_ptr_mut(active) {
         Some(numbers) => numbers,
         None => WATCHED.get_ptr_mut(passive)?,

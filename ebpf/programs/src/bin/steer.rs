@@ -44,8 +44,9 @@ fn candidate(index: u32) -> Option<(u32, *mut Cell)> {
 #[inline(always)]
 fn weight(cell: *mut Cell) -> u64 {
     // SAFETY: `candidate` gives pointers into the map.
-    let (load, resolved, picked) =
-        unsafe { (read(&raw const (*cell).load), read(&raw const (*cell).resolved), read(&raw const (*cell).picked)) };
+    let (load, resolved, picked) = unsafe {
+        (read(&raw const (*cell).load), read(&raw const (*cell).resolved), read(&raw const (*cell).picked))
+    };
     let pending = picked.wrapping_sub(resolved);
     // The counters are read one after the other, so the difference may be below zero for a moment.
     let pending = if pending > u64::MAX / 2 { 0 } else { pending };
