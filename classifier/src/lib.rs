@@ -10,5 +10,6 @@ pub mod model;
 pub mod reader;
 pub mod service;
 pub mod signals;
+pub mod store;
 #[cfg(test)]
 mod testing;

@@ -106,6 +106,15 @@ impl CpuEncoder {
         self.model.precision
     }
 
+    /// Numbers in the blocks' matrices: multiplications that every token costs, attention not counted.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let shape = &self.model.shape;
+        let up = if shape.gated { 2 } else { 1 };
+        let block = 4 * shape.hidden * shape.hidden + (up + 1) * shape.hidden * shape.inner;
+        self.model.blocks.len() * block
+    }
+
     /// The instruction set that it uses.
     #[must_use]
     pub fn isa(&self) -> Isa {
