@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test hip bench bench-saar fuzz fmt lint build clean
+.PHONY: help demo test hip bench bench-saar fuzz ebpf fmt lint build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly t
 
 hip: ## Compile the GPU kernels for AMD (clang 22, no ROCm) and rewrite their budgets
 	@scripts/hip.sh build
+
+ebpf: ## Build the eBPF objects anew into ebpf/prebuilt; needs Debian packages, which it installs
+	@scripts/setup.sh build
+	@scripts/ebpf.sh install
 
 fmt: ## Format the sources
 	@cargo fmt --all

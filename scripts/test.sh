@@ -112,8 +112,24 @@ fuzz_smoke() {
   return "$status"
 }
 
+ebpf_objects() {
+  scripts/ebpf.sh check
+}
+
+ebpf_rebuild() {
+  scripts/ebpf.sh verify
+}
+
 units() {
   sh systemd/verify.sh
+}
+
+hip_code() {
+  scripts/hip.sh check
+}
+
+hip_emulator() {
+  hip-kernels/emu/test.sh
 }
 
 export PINTLE_BIN=$target/debug/pintle
@@ -129,10 +145,14 @@ want format && stage "format" check cargo fmt --all --check
 want clippy && stage "clippy" check cargo clippy --workspace --all-targets --quiet -- -D warnings
 want licences && stage "licences and sources" check licences
 want advisories && stage "security advisories" check advisories
+want hip && stage "GPU code objects" check hip_code
+want hip && stage "GPU kernels on the CPU" counted hip_emulator
 want unit && stage "unit and property tests" counted unit_tests
 want binary && stage "build of the binary" check build_binary
 want system && stage "whole-system tests" counted system_tests
 want clients && stage "Python clients" counted client_tests
+want ebpf && stage "eBPF objects" check ebpf_objects
+want ebpf && stage "eBPF objects, built anew" check ebpf_rebuild
 want units && stage "systemd units" check units
 want fuzz && stage "fuzzing, $fuzz_seconds s each" check fuzz_smoke
 

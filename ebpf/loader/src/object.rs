@@ -9,14 +9,17 @@ use aya::{Ebpf, EbpfLoader};
 use crate::caps;
 use crate::status::Unavailable;
 
-/// `ebpf/prebuilt/steer.bpf.o`.
-pub(crate) static STEER: &[u8] = aya::include_bytes_aligned!("../../prebuilt/steer.bpf.o");
-/// `ebpf/prebuilt/guard.bpf.o`.
-pub(crate) static GUARD: &[u8] = aya::include_bytes_aligned!("../../prebuilt/guard.bpf.o");
-/// `ebpf/prebuilt/telemetry.bpf.o`.
-pub(crate) static TELEMETRY: &[u8] = aya::include_bytes_aligned!("../../prebuilt/telemetry.bpf.o");
-/// `ebpf/prebuilt/retransmit.bpf.o`.
-pub(crate) static RETRANSMIT: &[u8] = aya::include_bytes_aligned!("../../prebuilt/retransmit.bpf.o");
+/// An object, from where the build script says.
+macro_rules! object {
+    ($name:ident, $file:literal) => {
+        pub(crate) static $name: &[u8] = aya::include_bytes_aligned!(concat!(env!("PINTLE_EBPF_OBJECTS"), "/", $file));
+    };
+}
+
+object!(STEER, "steer.bpf.o");
+object!(GUARD, "guard.bpf.o");
+object!(TELEMETRY, "telemetry.bpf.o");
+object!(RETRANSMIT, "retransmit.bpf.o");
 
 /// Loads an object's maps. What the kernel lacks or forbids is said in the operator's words.
 pub(crate) fn load(
