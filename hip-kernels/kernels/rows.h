@@ -45,7 +45,7 @@ PK_DEVICE void pk_row_normalize(pk_row &row, const float *gamma, const float *be
       PK_UNROLL for (int q = 0; q < 2; q++) {
         const pk_f4 g = ((const pk_f4 *)gamma)[2 * chunk + q];
         pk_f4 b = {};
-        if (beta) b = ((const pk_f4 *)beta)[2 * chunk + q];
+        if (beta) { b = ((const pk_f4 *)beta)[2 * chunk + q]; }
         PK_UNROLL for (int e = 0; e < 4; e++)
           row.v[i][4 * q + e] = (row.v[i][4 * q + e] - mean) * inverse * g[e] + b[e];
       }
