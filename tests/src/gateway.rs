@@ -68,6 +68,8 @@ pub struct Gateway {
     port: Port,
     admin: Port,
     folder: TempDir,
+    /// Processes that took over, the newest last.
+    successors: Vec<Pid>,
 }
 
 impl Gateway {
@@ -84,7 +86,7 @@ impl Gateway {
         let folder = tempfile::Builder::new().prefix("pintle-test-").tempdir().expect("a temporary folder");
         write_config(config, &port, &admin, folder.path());
         let child = serve(folder.path(), start);
-        let mut gateway = Self { child, start, port, admin, folder };
+        let mut gateway = Self { child, start, port, admin, folder, successors: Vec::new() };
         gateway.await_ready();
         gateway
     }
@@ -191,6 +193,48 @@ impl Gateway {
             .expect("the configuration can be written");
     }
 
+    /// Replaces the process by another one with `pintle upgrade`; returns its process id.
+    #[track_caller]
+    pub fn upgrade(&mut self) -> i32 {
+        let output = self.try_upgrade();
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        let text = String::from_utf8(output.stdout).expect("text");
+        let pid = text.split_whitespace().nth(1).and_then(|pid| pid.parse().ok());
+        self.follow(pid.unwrap_or_else(|| panic!("no process id in {text:?}")))
+    }
+
+    /// Runs `pintle upgrade`.
+    pub fn try_upgrade(&self) -> Output {
+        let state = self.state_dir();
+        pintle(&["upgrade".as_ref(), "--state-dir".as_ref(), state.as_os_str()])
+    }
+
+    /// From now on process `pid` is the gateway; it has taken over.
+    pub fn follow(&mut self, pid: i32) -> i32 {
+        self.successors.push(Pid::from_raw(pid).expect("a process id"));
+        pid
+    }
+
+    /// Process id of the gateway that answers.
+    #[track_caller]
+    pub fn answering(&self) -> i32 {
+        let pid = self.admin("/status").json()["pid"].as_i64().expect("a process id");
+        pid.try_into().expect("process ids are small")
+    }
+
+    /// Sends a signal to the process that took over last.
+    pub fn signal_successor(&self, signal: Signal) {
+        kill_process(*self.successors.last().expect("one took over"), signal).expect("it runs");
+    }
+
+    /// Waits for the end of every process that took over.
+    #[track_caller]
+    pub fn wait_for_successors(&mut self) {
+        for pid in std::mem::take(&mut self.successors) {
+            until("the process that took over has ended", || !runs(pid));
+        }
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
@@ -228,6 +272,11 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        for pid in &self.successors {
+            if runs(*pid) {
+                let _ = kill_process(*pid, Signal::KILL);
+            }
+        }
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -235,6 +284,13 @@ impl Drop for Gateway {
             eprintln!("--- gateway log ---\n{}\n--- end of log ---", self.log());
         }
     }
+}
+
+/// Whether a process runs; a dead one that nobody has waited for does not.
+fn runs(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
 }
 
 /// Runs the binary to its end.
