@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Truth;
+use crate::evidence::{Truth, Unknown};
 use crate::facts::{Dialect, MessageCounts, SessionSource, ToolFacts};
 use crate::outcome::SessionAction;
 use crate::session::{SessionPhase, SessionTrace};
@@ -152,6 +152,9 @@ pub struct SignalRecord {
     /// The measured quantity, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+    /// Why it is unknown, where the configuration says what it counts as then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumed: Option<Unknown>,
 }
 
 /// What projections made of the signals.
@@ -253,6 +256,9 @@ pub struct DecisionRecord {
     pub confidence: f64,
     /// It was chosen.
     pub chosen: bool,
+    /// It guards, and so counts as matching while that is unknown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
     /// Its rules, every node with its value.
     pub rules: RuleRecord,
 }

@@ -14,6 +14,7 @@ mod interval;
 pub mod learned;
 pub mod limits;
 pub mod live;
+pub mod looper;
 pub mod outcome;
 pub mod policy;
 mod projections;

@@ -12,6 +12,7 @@ use crate::facts::{Facts, Needs, SessionSnapshot};
 use crate::ids::{DecisionId, LoraId, ModelId, SignalId, Target};
 use crate::learned::LearnedNeeds;
 use crate::live::LiveSignals;
+use crate::looper::Plan;
 use crate::outcome::Outcome;
 use crate::projections::Projections;
 use crate::rules::Rule;
@@ -23,6 +24,7 @@ use crate::session::{Pricing, SessionParams};
 use crate::signals::{CompileError, EvidenceTable, SignalDef, Signals};
 use crate::units::{Tokens, UnixMillis};
 
+mod assume;
 mod compile;
 mod decide;
 mod describe;
@@ -54,6 +56,8 @@ pub struct Policy {
     defs: Vec<SignalDef>,
     blank: EvidenceTable,
     projections: Projections,
+    /// What signals count as while they are unknown.
+    assumed: Vec<(SignalId, bool)>,
     decisions: Vec<Decision>,
     order: order::Order,
     /// Texts that stand for models.
@@ -114,9 +118,12 @@ struct Decision {
     /// Position among all decisions sorted by name.
     name_rank: u32,
     rules: Rule,
+    /// It counts as matching while its rules are unknown.
+    guard: bool,
     candidates: Vec<Candidate>,
     selector: Selector,
     algorithm: String,
+    looper: Option<Plan>,
     note: Option<String>,
     session: Option<Box<SessionParams>>,
     fast_response: Option<String>,
@@ -250,6 +257,12 @@ impl Policy {
     /// The text of a decision's `fast_response`.
     pub fn fast_response(&self, decision: DecisionId) -> Option<&str> {
         self.decisions[decision.index()].fast_response.as_deref()
+    }
+
+    /// How several models are asked for one answer, if the decision's algorithm says so. The request is routed to
+    /// one candidate all the same, which serves where the plan is not carried out.
+    pub fn looper(&self, decision: DecisionId) -> Option<&Plan> {
+        self.decisions[decision.index()].looper.as_ref()
     }
 
     /// What a decision changes in the request.

@@ -48,6 +48,17 @@ choice! {
         Int8 = "int8",
     }
 
+    /// What a signal counts as while it is unknown.
+    pub enum OnError {
+        /// Unknown: it satisfies neither a condition nor its negation.
+        #[default]
+        Unknown = "unknown",
+        /// As if it held.
+        Match = "match",
+        /// As if it did not hold.
+        NoMatch = "no_match",
+    }
+
     /// What happens when a locked session's model is gone.
     pub enum MissingModel {
         /// The lock is released and another model chosen.
@@ -77,6 +88,10 @@ contract! {
         timeouts: Timeouts,
         /// Idle upstream connections.
         pool: Pool,
+        /// What decisions are, beyond the contract.
+        decisions: Vec<DecisionSettings>,
+        /// What signals are, beyond the contract.
+        signals: Vec<SignalSettings>,
         /// Session memory.
         session: Session,
         /// Flow documents on disk.
@@ -89,6 +104,22 @@ contract! {
         trusted_identity: bool,
         /// Price in USD of one unit of missed quality, for switch economics.
         shortfall_price_usd: Option<f64>,
+    }
+
+    /// What a decision is, beyond the contract.
+    pub struct DecisionSettings {
+        /// Name of the decision.
+        name: String,
+        /// It guards: while it cannot be told whether its rules hold, it counts as matching.
+        guard: bool,
+    }
+
+    /// What a signal is, beyond the contract.
+    pub struct SignalSettings {
+        /// The signal, as `type:name`.
+        signal: String,
+        /// What it counts as while it is unknown.
+        on_error: OnError,
     }
 
     /// Where operators ask.

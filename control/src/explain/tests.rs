@@ -41,11 +41,11 @@ fn node(node: &str, truth: Truth, children: Vec<RuleRecord>) -> RuleRecord {
 
 fn decision(name: &str, priority: i64, rules: RuleRecord, chosen: bool) -> DecisionRecord {
     let truth = rules.truth;
-    DecisionRecord { name: name.to_owned(), priority, tier: 0, truth, confidence: 0.92, chosen, rules }
+    DecisionRecord { name: name.to_owned(), priority, tier: 0, truth, confidence: 0.92, chosen, guard: false, rules }
 }
 
 fn signal(signal: &str, truth: Truth, confidence: Option<f64>, value: Option<f64>) -> SignalRecord {
-    SignalRecord { signal: signal.to_owned(), truth, confidence, value }
+    SignalRecord { signal: signal.to_owned(), truth, confidence, value, assumed: None }
 }
 
 const BLIND: Truth = Truth::Unknown(Unknown::NoClassifier);

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use pintle_config::{Config, Decision as DecisionConfig, ModelRef, Profile, ProviderModel};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::assume;
 use super::order::Order;
 use super::session::{OnMissing, params};
 use super::{Decision, DefaultRoute, ModelInfo, Policy, ReasoningFamily};
 use crate::edits::RequestEdits;
 use crate::ids::{LoraId, ModelId, Target};
+use crate::looper;
 use crate::projections::Projections;
 use crate::rules::{MAX_DEPTH, Rule};
 use crate::selection::capability::Capabilities;
@@ -88,9 +90,13 @@ pub(super) fn compile(
             tier: decision.tier,
             name_rank: ranks[at],
             rules,
-            candidates,
+            guard: false,
             selector: selection.selector,
             algorithm: decision.algorithm.as_ref().map_or(String::new(), |a| a.kind.trim().to_owned()),
+            looper: decision.algorithm.as_ref().and_then(|algorithm| {
+                looper::compile(algorithm, &candidates, &models, &config.routing.model_cards, profile)
+            }),
+            candidates,
             note: selection.note,
             session: selection.session_aware.then(|| Box::new(params(own, config, on_missing, profile))),
             fast_response: fast_response(decision),
@@ -100,6 +106,7 @@ pub(super) fn compile(
     limit("routing.signals", names.defs.len(), &mut errors);
     note_undeclared(&decisions, &names, &mut notes);
     let default = default_route(config, &targets, &mut errors);
+    let assumed = assume::compile(config, profile, &names, &mut decisions, &mut errors);
     let Some(mut signals) = signals else { return Err(errors) };
     if !errors.is_empty() {
         return Err(errors);
@@ -124,6 +131,7 @@ pub(super) fn compile(
         blank: blank(&names.defs, profile),
         defs: names.defs,
         projections,
+        assumed,
         decisions,
         descriptions: learnt.descriptions,
         order: Order { by_confidence: config.global.router.strategy == "confidence", profile },
@@ -348,6 +356,9 @@ fn digest(config: &Config, profile: Profile, pretrained: &Pretrained) -> u64 {
     take(format!("{:?}", config.global.services.authz));
     take(format!("{:?}", config.global.pintle.session.on_missing_model));
     take(format!("{:?}", config.global.pintle.shortfall_price_usd));
+    if !config.global.pintle.decisions.is_empty() || !config.global.pintle.signals.is_empty() {
+        take(format!("{:?} {:?}", config.global.pintle.decisions, config.global.pintle.signals));
+    }
     if pretrained.digests() != [0; 4] {
         take(format!("{:?}", pretrained.digests()));
     }

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use pintle_config::Profile;
 use smallvec::SmallVec;
 
-use super::order::Match;
 use super::session::{Proposal, Settled, Unsettled};
 use super::{Inputs, Policy};
 use crate::evidence::Unknown;
@@ -121,6 +120,7 @@ impl Policy {
         kb_metrics: &[Option<f64>],
         mut record: Option<&mut flow::Projections>,
     ) -> Option<f64> {
+        self.assume(table);
         self.projections.partition(table, &self.defs, record.as_deref_mut());
         self.signals.finish(table);
         self.projections.score(table, kb_metrics, record)
@@ -138,13 +138,13 @@ impl Policy {
             let value = decision.rules.value(table, self.profile);
             DecisionResult { truth: value.truth, confidence: value.confidence }
         }));
-        let matched = || (0..results.len()).filter(|at| results[*at].truth.is_true());
+        let matched = || (0..results.len()).filter(|at| self.matches(*at, results[*at].truth));
         let tiered = matched().any(|at| self.decisions[at].tier > 0);
-        let view = |at: usize| Match { decision: &self.decisions[at], confidence: results[at].confidence };
+        let view = |at: usize| self.view(at, &results[at]);
         let best = matched().min_by(|a, b| self.order.compare(&view(*a), &view(*b), tiered))?;
         Some(Chosen {
             decision: DecisionId(best as u16),
-            confidence: results[best].confidence,
+            confidence: view(best).confidence,
             category: self.decisions[best].rules.value(table, self.profile).category,
         })
     }

@@ -5,7 +5,6 @@
 
 use smallvec::SmallVec;
 
-use super::order::Match;
 use super::session::Proposal;
 use super::{Decision, Inputs, Policy};
 use crate::flow::recorded::{RecordedFacts, RecordedSession};
@@ -36,11 +35,13 @@ impl Policy {
         if !table.is_empty() {
             self.derive(&mut table, &outcome.trace.kb_metrics, Some(&mut doc.projections));
         }
-        let signals = self.defs.iter().zip(&table).map(|(def, evidence)| SignalRecord {
+        let read = self.defs.iter().zip(&table).zip(&outcome.trace.base).enumerate();
+        let signals = read.map(|(at, ((def, evidence), base))| SignalRecord {
             signal: def.key.clone(),
             truth: evidence.truth,
             confidence: evidence.confidence,
             value: evidence.value,
+            assumed: self.assumed_for(at, base),
         });
         doc.evidence = signals.collect();
         doc.decisions = self.decision_records(outcome, &table);
@@ -79,10 +80,11 @@ impl Policy {
     ) -> Vec<DecisionRecord> {
         let results = &outcome.trace.decisions;
         let mut order: SmallVec<[usize; 16]> = (0..results.len()).collect();
-        let tiered = order.iter().any(|at| results[*at].truth.is_true() && self.decisions[*at].tier > 0);
-        let view = |at: usize| Match { decision: &self.decisions[at], confidence: results[at].confidence };
+        let matches = |at: usize| self.matches(at, results[at].truth);
+        let tiered = order.iter().any(|at| matches(*at) && self.decisions[*at].tier > 0);
+        let view = |at: usize| self.view(at, &results[at]);
         order.sort_by(|a, b| {
-            let matching = results[*b].truth.is_true().cmp(&results[*a].truth.is_true());
+            let matching = matches(*b).cmp(&matches(*a));
             matching.then_with(|| self.order.compare(&view(*a), &view(*b), tiered))
         });
         let record = |at: usize| {
@@ -94,6 +96,7 @@ impl Policy {
                 truth: results[at].truth,
                 confidence: results[at].confidence,
                 chosen: outcome.trace.chosen == Some(DecisionId(at as u16)),
+                guard: decision.guard,
                 rules: decision.rules.record(table, &self.defs, self.profile),
             }
         };

@@ -12,6 +12,7 @@ use crate::live::ModelLive;
 use crate::outcome::{Hold, SessionAction, SessionPhase, Switch, Verdict};
 use crate::testing::{NOW, config, decide, decided, facts, inputs, policy, routed, snapshot};
 
+mod assume;
 mod matched;
 mod properties;
 mod session;
