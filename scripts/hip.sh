@@ -3,6 +3,7 @@
 #   scripts/hip.sh build    writes hip-kernels/prebuilt and hip-kernels/budgets.toml
 #   scripts/hip.sh check    builds aside and compares: digests where the compiler is the committed one, and in any case
 #                           that no kernel exceeds its budget; ends with 77 and a reason where clang 22 is absent
+#   scripts/hip.sh nvcc     compiles for NVIDIA and keeps nothing; $NVCC names the compiler, 77 where there is none
 #   scripts/hip.sh install  installs the compiler (Debian, root)
 set -euo pipefail
 cd "$(dirname "$0")/../hip-kernels"
@@ -45,8 +46,21 @@ compile() {
   compiler_identity >"$into/BUILDINFO"
 }
 
+nvcc_check() {
+  local nvcc=${NVCC:-nvcc} arch
+  if ! command -v "$nvcc" >/dev/null; then
+    echo "nvcc is not installed"
+    exit 77
+  fi
+  for arch in sm_80 sm_90; do
+    "$nvcc" -x cu -arch="$arch" -cubin -O3 -std=c++17 -Xptxas --warn-on-spills,-Werror -o /dev/null kernels/pintle.hip
+  done
+  echo "nvcc compiles the kernels for sm_80 and sm_90 without spills"
+}
+
 case ${1:-check} in
 install) install_compiler ;;
+nvcc) nvcc_check ;;
 build)
   need_compiler
   rm -f prebuilt/*.co
@@ -69,9 +83,10 @@ check)
     echo "another compiler than the committed objects': digests are not compared"
   fi
   python3 tools/budgets.py "$built" --check budgets.toml
+  python3 model/predict.py --check ../docs/gpu.md
   ;;
 *)
-  sed -n '2,7s/^# \{0,1\}//p' "$0"
+  sed -n '2,8s/^# \{0,1\}//p' "$0"
   exit 2
   ;;
 esac
