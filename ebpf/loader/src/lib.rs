@@ -16,6 +16,7 @@
 mod btf;
 pub mod caps;
 pub mod guard;
+pub mod loaded;
 mod object;
 pub mod status;
 pub mod steer;

@@ -12,7 +12,8 @@ use crate::status::Unavailable;
 /// An object, from where the build script says.
 macro_rules! object {
     ($name:ident, $file:literal) => {
-        pub(crate) static $name: &[u8] = aya::include_bytes_aligned!(concat!(env!("PINTLE_EBPF_OBJECTS"), "/", $file));
+        pub(crate) static $name: &[u8] =
+            aya::include_bytes_aligned!(concat!(env!("PINTLE_EBPF_OBJECTS"), "/", $file));
     };
 }
 

@@ -50,6 +50,11 @@ impl Program {
         Ok(Self { ebpf })
     }
 
+    /// The kernel's numbers of the programs.
+    pub fn programs(&self) -> Vec<u32> {
+        self.ebpf.programs().filter_map(|(_, program)| Some(program.info().ok()?.id())).collect()
+    }
+
     /// Attaches to the listeners of one process. `groups` has one entry per address, each with one listener per
     /// worker, in the workers' order, all bound with `SO_REUSEPORT` and listening. Worker `n` has slot `n`, and
     /// all of them are active. Needs no capability.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -112,4 +112,22 @@ pub(crate) fn boot_ns() -> u64 {
         libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time);
     }
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// Takes an attachment off by its number.
+pub(crate) fn detach_link(id: u32) -> io::Result<()> {
+    // Both commands read one word, and demand zero of the words behind it.
+    let call = |command: libc::c_long, word: u32| {
+        let attr = [word, 0, 0, 0];
+        // SAFETY: the attribute lives through the call.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(&attr)) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    };
+    let fd = call(BPF_LINK_GET_FD_BY_ID, id)?;
+    // SAFETY: just made, owned by nobody else.
+    let link = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    call(BPF_LINK_DETACH, link.as_raw_fd() as u32).map(drop)
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::xdp::XdpMode;
@@ -28,7 +28,7 @@ pub use pintle_ebpf_common::guard::{Counters, PORTS as MAX_PORTS, RULES as MAX_R
 pub use prefix::{Prefix, PrefixError};
 
 use crate::status::Unavailable;
-use crate::{caps, object, sys};
+use crate::{caps, loaded, object, sys};
 
 /// What verdicts lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -173,6 +173,7 @@ struct Maps {
 pub struct Guard {
     maps: Mutex<Maps>,
     attachments: Vec<Attachment>,
+    programs: Vec<u32>,
     /// Closing these detaches.
     _links: Vec<FdLink>,
 }
@@ -202,7 +203,7 @@ impl Guard {
             sources: object::map(&mut ebpf, "SOURCES")?,
             counters: object::map(&mut ebpf, "COUNTERS")?,
         };
-        let mut guard = Self { maps: Mutex::new(maps), attachments: Vec::new(), _links: Vec::new() };
+        let mut guard = Self::with(maps);
         // Before the first packet is judged.
         guard.apply(options).map_err(|error| Unavailable::new(error.to_string()))?;
         for interface in &options.interfaces {
@@ -211,7 +212,47 @@ impl Guard {
             guard._links.push(link);
             guard.attachments.push(Attachment { interface: interface.clone(), hook });
         }
+        guard.programs = ["pintle_guard_xdp", "pintle_guard_tcx"]
+            .iter()
+            .filter_map(|name| Some(ebpf.program(name)?.info().ok()?.id()))
+            .collect();
         Ok(guard)
+    }
+
+    /// The guards that run on this machine, of whatever process, to look at and to change: dropping one of these
+    /// detaches nothing, and [`Self::attachments`] is empty. Needs CAP_SYS_ADMIN.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn running() -> Result<Vec<Self>, Unavailable> {
+        let mut guards = Vec::new();
+        for ids in loaded::guards()? {
+            let mut maps: std::collections::HashMap<String, MapData> = ids
+                .into_iter()
+                .filter_map(|id| MapData::from_id(id).ok())
+                .filter_map(|map| Some((map.info().ok()?.name_as_str()?.to_owned(), map)))
+                .collect();
+            guards.extend(Maps::of(&mut maps).map(Self::with));
+        }
+        Ok(guards)
+    }
+
+    fn with(maps: Maps) -> Self {
+        Self { maps: Mutex::new(maps), attachments: Vec::new(), programs: Vec::new(), _links: Vec::new() }
+    }
+
+    /// The kernel's numbers of the programs.
+    pub fn programs(&self) -> &[u32] {
+        &self.programs
+    }
+
+    /// What verdicts lead to.
+    pub fn mode(&self) -> Mode {
+        match self.maps().settings.get(&0, 0).map(|settings| settings.mode) {
+            Ok(MODE_ENFORCE) => Mode::Enforce,
+            Ok(MODE_COUNT) => Mode::Count,
+            _ => Mode::Off,
+        }
     }
 
     /// Where the programs sit.
@@ -357,6 +398,19 @@ impl Guard {
 }
 
 impl Maps {
+    /// From another process's, by name.
+    fn of(maps: &mut std::collections::HashMap<String, MapData>) -> Option<Self> {
+        let mut take = |name: &str| maps.remove(name);
+        Some(Self {
+            settings: Array::try_from(Map::Array(take("SETTINGS")?)).ok()?,
+            ports: HashMap::try_from(Map::HashMap(take("PORTS")?)).ok()?,
+            rules4: LpmTrie::try_from(Map::LpmTrie(take("RULES4")?)).ok()?,
+            rules6: LpmTrie::try_from(Map::LpmTrie(take("RULES6")?)).ok()?,
+            sources: HashMap::try_from(Map::LruHashMap(take("SOURCES")?)).ok()?,
+            counters: PerCpuArray::try_from(Map::PerCpuArray(take("COUNTERS")?)).ok()?,
+        })
+    }
+
     fn insert(&mut self, prefix: Prefix, rule: Rule) -> Result<(), GuardError> {
         let bits = u32::from(prefix.bits());
         match prefix.address() {

@@ -156,7 +156,7 @@ pub struct Telemetry {
     cgroup: PathBuf,
     without_system: Option<String>,
     /// Dropping them detaches.
-    _programs: Vec<Ebpf>,
+    held: Vec<Ebpf>,
 }
 
 impl std::fmt::Debug for Telemetry {
@@ -205,7 +205,13 @@ impl Telemetry {
                 Err(unavailable) => without_system = Some(unavailable.why),
             }
         }
-        Ok(Self { maps: Mutex::new(maps), cgroup, without_system, _programs: programs })
+        Ok(Self { maps: Mutex::new(maps), cgroup, without_system, held: programs })
+    }
+
+    /// The kernel's numbers of the programs.
+    pub fn programs(&self) -> Vec<u32> {
+        let programs = self.held.iter().flat_map(Ebpf::programs);
+        programs.filter_map(|(_, program)| Some(program.info().ok()?.id())).collect()
     }
 
     /// Whose connections are watched.
