@@ -59,6 +59,39 @@ choice! {
         NoMatch = "no_match",
     }
 
+    /// Who chooses the worker of a new connection.
+    pub enum Steering {
+        /// The kernel by the workers' load where it may, else the workers among themselves.
+        #[default]
+        Auto = "auto",
+        /// The workers among themselves.
+        Userspace = "userspace",
+        /// The kernel by a hash of the addresses.
+        Off = "off",
+    }
+
+    /// What the guard's verdicts lead to.
+    pub enum GuardMode {
+        /// They are counted.
+        #[default]
+        Count = "count",
+        /// What is denied, or above its rate, is dropped.
+        Enforce = "enforce",
+        /// Nothing is looked at.
+        Off = "off",
+    }
+
+    /// Who adds up what is known of TCP connections.
+    pub enum Telemetry {
+        /// The kernel where it may, else Pintle.
+        #[default]
+        Auto = "auto",
+        /// Pintle, by asking for each of its own connections.
+        Userspace = "userspace",
+        /// Nobody.
+        Off = "off",
+    }
+
     /// What happens when a locked session's model is gone.
     pub enum MissingModel {
         /// The lock is released and another model chosen.
@@ -88,6 +121,12 @@ contract! {
         timeouts: Timeouts,
         /// Idle upstream connections.
         pool: Pool,
+        /// Who chooses the worker of a new connection.
+        steering: Steering,
+        /// SYNs that are turned away before they cost a connection.
+        guard: Guard,
+        /// Who adds up what is known of TCP connections: round trips, retransmissions, connect times.
+        telemetry: Telemetry,
         /// What decisions are, beyond the contract.
         decisions: Vec<DecisionSettings>,
         /// What signals are, beyond the contract.
@@ -104,6 +143,25 @@ contract! {
         trusted_identity: bool,
         /// Price in USD of one unit of missed quality, for switch economics.
         shortfall_price_usd: Option<f64>,
+    }
+
+    /// SYNs that are turned away before they cost a connection.
+    pub struct Guard {
+        /// Names of the network interfaces; without any there is no guard.
+        interfaces: Vec<String>,
+        /// What verdicts lead to.
+        mode: GuardMode,
+        /// TCP ports; without any, those of the listeners.
+        ports: Vec<u16>,
+        /// SYNs per second of one source (an IPv4 address, or an IPv6 network of 64 bits); 0 for no limit. Sources
+        /// behind one address share it.
+        syns_per_second: u32 = 0 => 0..=1_000_000,
+        /// SYNs that a source may send at once.
+        burst: u32 = 100 => 1..=1_000_000,
+        /// Addresses and networks such as 192.0.2.0/24; the longest that holds decides.
+        deny: Vec<String>,
+        /// The same, of sources that come in whatever their rate.
+        allow: Vec<String>,
     }
 
     /// What a decision is, beyond the contract.

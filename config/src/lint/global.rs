@@ -1,6 +1,6 @@
 //! `global`: sections that switch themselves off, and words that nothing knows.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::repaired;
 use crate::codes;
@@ -46,6 +46,7 @@ pub(super) fn lint(cx: &mut Context<'_>) {
             );
         }
     }
+    guard(cx);
     choices(cx);
     provider_chains(cx);
     switched_off(cx);
@@ -55,6 +56,33 @@ pub(super) fn lint(cx: &mut Context<'_>) {
     {
         nulls(cx, node, (field.shape)(), "global", true);
     }
+}
+
+/// Most ports that the guard's table has room for.
+const MAX_GUARDED_PORTS: usize = 64;
+
+fn guard(cx: &mut Context<'_>) {
+    let guard = &cx.config.global.pintle.guard;
+    for (list, prefixes) in [("deny", &guard.deny), ("allow", &guard.allow)] {
+        for (index, prefix) in prefixes.iter().enumerate().filter(|(_, prefix)| !is_prefix(prefix)) {
+            cx.refuse(
+                codes::LISTENER,
+                format!("global.pintle.guard.{list}[{index}]"),
+                format!("`{prefix}` is not an IP address or a network such as 192.0.2.0/24"),
+            );
+        }
+    }
+    if guard.ports.len() > MAX_GUARDED_PORTS {
+        let message = format!("the guard takes at most {MAX_GUARDED_PORTS} ports");
+        cx.refuse(codes::LISTENER, "global.pintle.guard.ports", message);
+    }
+}
+
+fn is_prefix(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse::<u8>().is_ok_and(|bits| bits <= most))
 }
 
 fn choices(cx: &mut Context<'_>) {
