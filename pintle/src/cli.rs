@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// Measure routing policies.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Measure how well signals tell what they should.
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Play an OpenAI-compatible model server, for tests and demonstrations.
     StandInModel(pintle_standin::Options),
     /// Play a coding agent's session through a gateway and three stand-in models.
@@ -293,6 +296,20 @@ impl FromStr for Since {
 pub(crate) enum BenchCommand {
     /// Run the session-routing benchmark: the published one, or a policy on a workload file.
     Saar(Saar),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// The embedded classifier and the language signal, on texts that training never saw.
+    Signals(EvalSignals),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalSignals {
+    /// Cases as JSON lines, or a directory of such files, as `make eval` writes them; without it, the sample inside
+    /// the binary.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -115,7 +115,7 @@ fn luhn(text: &str) -> bool {
             _ => digit,
         })
         .sum();
-    sum % 10 == 0 && digits().any(|digit| digit != 0)
+    sum.is_multiple_of(10) && digits().any(|digit| digit != 0)
 }
 
 /// Check digits of account numbers (ISO 13616).

@@ -92,10 +92,10 @@ impl Tagger {
         let near =
             |at: usize, by: isize| at.checked_add_signed(by).and_then(|at| words.get(at)).unwrap_or(&EDGE);
         let mut open: Option<(PiiSpan, f32)> = None;
-        for at in 0..words.len() {
-            let around = [near(at, -2), near(at, -1), &words[at], near(at, 1), near(at, 2)];
+        for (at, word) in words.iter().enumerate() {
+            let around = [near(at, -2), near(at, -1), word, near(at, 1), near(at, 2)];
             let (label, probability) = self.judge(around);
-            let (start, end) = (words[at].start as usize, words[at].end as usize);
+            let (start, end) = (word.start as usize, word.end as usize);
             match (&mut open, self.labels[label]) {
                 (Some((span, count)), Some(label)) if span.label == label => {
                     span.end = end;

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod convert;
+mod eval;
 mod explain;
 mod replay;
 mod route;
@@ -12,7 +13,7 @@ mod upgrade;
 use std::error::Error;
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, ConfigCommand, ReplayCommand};
+use crate::cli::{Cli, Command, ConfigCommand, EvalCommand, ReplayCommand};
 use crate::serve;
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Route(options) => route::run(&options),
         Command::Replay(ReplayCommand::Verify(options)) => replay::verify(&options),
         Command::Bench(command) => bench::run(&command),
+        Command::Eval(EvalCommand::Signals(options)) => eval::signals(&options),
         Command::StandInModel(options) => {
             pintle_standin::run(options)?;
             Ok(ExitCode::SUCCESS)
