@@ -6,6 +6,8 @@ use std::time::UNIX_EPOCH;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pintle_benches::saar::Policy;
+use pintle_classifier::cpu::Precision;
+use pintle_classifier::store::fetch::Source;
 use pintle_routing::flow_id::FlowId;
 
 /// Inference edge appliance: routes agent sessions to models, and proves why.
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     /// Measure how well signals tell what they should.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// List, fetch, check and time the models that classify.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Play an OpenAI-compatible model server, for tests and demonstrations.
     StandInModel(pintle_standin::Options),
     /// Play a coding agent's session through a gateway and three stand-in models.
@@ -225,6 +230,75 @@ pub(crate) struct OneSession {
     /// Directory of the gateway's state.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// List the models that are here, and those that can be fetched by name.
+    List(ModelsDir),
+    /// Fetch a model and pin its files by their digests. What broke off goes on where it ended.
+    Fetch(FetchModel),
+    /// Compare every file with its digest. Exits 1 if one differs.
+    Verify(OneModel),
+    /// Delete a model.
+    Rm(OneModel),
+    /// Time a model on this processor, one text at a time.
+    Bench(ModelBench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsDir {
+    /// Directory of the models, instead of `models` in the directory of the gateway's state.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+    /// Directory of the gateway's state.
+    #[arg(long, value_name = "DIR", conflicts_with = "models_dir")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchModel {
+    /// The name that the model gets; one of the catalogue's needs nothing else.
+    pub(crate) name: String,
+    /// hub:OWNER/NAME[@REVISION], the URL or path of a wheel or zip archive, or a folder.
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) from: Option<Source>,
+    /// What the model is used for, such as embedding, domain, jailbreak or pii.
+    #[arg(long)]
+    pub(crate) role: Option<String>,
+    /// SPDX expression of the model's licence.
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) licence: Option<String>,
+    /// Digest that the archive must have.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// Digest that model.safetensors must have.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) weights_sha256: Option<String>,
+    /// A mirror of the Hugging Face hub.
+    #[arg(long, value_name = "URL")]
+    pub(crate) hub: Option<String>,
+    #[command(flatten)]
+    pub(crate) dir: ModelsDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneModel {
+    /// The model's name; `verify` checks all without it.
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) dir: ModelsDir,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelBench {
+    /// The model's name.
+    pub(crate) name: String,
+    /// Only this precision: f32, bf16 or int8.
+    #[arg(long)]
+    pub(crate) precision: Option<Precision>,
+    #[command(flatten)]
+    pub(crate) dir: ModelsDir,
 }
 
 #[derive(Debug, Args)]

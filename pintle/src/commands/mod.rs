@@ -5,6 +5,7 @@ mod check;
 mod convert;
 mod eval;
 mod explain;
+mod model;
 mod replay;
 mod route;
 mod sessions;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Config(ConfigCommand::Explain { code }) => check::explain(code.as_deref()),
         Command::Explain(options) => explain::run(&options),
         Command::Sessions(command) => sessions::run(command),
+        Command::Model(command) => model::run(command),
         Command::Route(options) => route::run(&options),
         Command::Replay(ReplayCommand::Verify(options)) => replay::verify(&options),
         Command::Bench(command) => bench::run(&command),
