@@ -17,6 +17,7 @@ use pintle_routing::session::{ProviderStateRef, SessionPhase, lock};
 use pintle_routing::units::{Tokens, UnixMillis};
 use pintle_sessions::{NameId, Pin, Record, Store};
 
+use crate::extract::without_prefill;
 use crate::json::{PartKind, Role, Spans};
 
 /// What is known of a turn's session.
@@ -122,10 +123,10 @@ fn tool_call_owner<'a>(
     name(store, pin.model)
 }
 
-/// The call of the last tool result behind the last assistant message: no model has answered to it yet,
-/// whoever else has spoken since.
+/// The call of the last tool result behind the last assistant message, a prefill aside: no model has answered to it
+/// yet, whoever else has spoken since.
 fn newest_unread_result<'a>(body: &'a str, spans: &Spans) -> Option<Cow<'a, str>> {
-    let unread = spans.messages.iter().rev().take_while(|message| message.role != Role::Assistant);
+    let unread = without_prefill(spans).iter().rev().take_while(|message| message.role != Role::Assistant);
     let mut parts = unread.flat_map(|message| spans.parts_of(message.parts).iter().rev());
     Some(parts.find(|part| part.kind == PartKind::ToolResult)?.string?.decode(body))
 }

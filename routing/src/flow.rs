@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::{Truth, Unknown};
 use crate::facts::{Dialect, MessageCounts, SessionSource, ToolFacts};
 use crate::outcome::SessionAction;
+use crate::session::compat::gate::GateDecision;
 use crate::session::{SessionPhase, SessionTrace};
 use crate::units::{Micros, Tokens, UnixMillis, Usd};
 
@@ -302,6 +303,9 @@ pub struct Selection {
     pub base_choice: Option<String>,
     /// The choice after session policy.
     pub choice: Option<String>,
+    /// What v0.3.0's gate on model changes said, where the compat profile has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch_gate: Option<GateDecision>,
     /// Fallbacks, best first.
     pub alternatives: Vec<String>,
 }

@@ -65,6 +65,7 @@ pub struct Policy {
     /// Effort of a reasoning candidate that names none.
     default_effort: String,
     on_missing: session::OnMissing,
+    gate: Option<session::SwitchGate>,
     notes: Vec<CompileError>,
 }
 

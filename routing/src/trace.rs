@@ -6,6 +6,7 @@ use crate::evidence::{Evidence, Truth, Unknown};
 use crate::ids::{DecisionId, Target};
 use crate::learned::QueryReading;
 use crate::session::SessionTrace;
+use crate::session::compat::gate::GateDecision;
 
 /// Signals that a trace keeps without allocating.
 pub const INLINE_SIGNALS: usize = 32;
@@ -36,6 +37,8 @@ pub struct DecisionTrace {
     pub selection_confidence: f64,
     /// What session policy weighed.
     pub session: Option<Box<SessionTrace>>,
+    /// What v0.3.0's gate on model changes said.
+    pub gate: Option<Box<GateDecision>>,
     /// What a learnt selector was given beside the evidence.
     pub query: Option<Box<QueryReading>>,
 }

@@ -101,10 +101,10 @@ fn copy_pins(old: &Store, new: &Store, now_ms: u64, report: &mut Rebuilt) {
         if pin.expires_ms <= now_ms {
             report.expired += 1;
         } else {
-            order.push((pin.expires_ms, key, pin));
+            order.push((old.pin_rank(&pin, now_ms), key, pin));
         }
     }
-    order.sort_unstable_by_key(|(expires, key, _)| (*expires, *key));
+    order.sort_unstable_by_key(|(rank, key, _)| (*rank, *key));
     let mut names = Renaming::default();
     for (_, key, mut pin) in order {
         pin.model = names.of(old, new, pin.model);

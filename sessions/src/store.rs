@@ -18,6 +18,8 @@ use crate::table::{Found, Table, Tally, Upsert};
 
 /// Added to the rank of what is alive, so that anything expired goes first.
 const ALIVE: u64 = 1 << 63;
+/// The highest bits of a pin's rank: over, alive, or held by a locked session.
+const CLASSES: u64 = 0b11 << 62;
 const SESSION_DOMAIN: u8 = 1;
 const RESPONSE_DOMAIN: u8 = 2;
 
@@ -188,15 +190,29 @@ impl Store {
         self.session_table().remove(key, |_| true).and_then(|words| Record::from_words(&words))
     }
 
-    /// Remembers where a response lives. [`CommitOutcome::Full`] cannot happen: when there is no room, the
-    /// pin that would end first goes.
+    /// Remembers where a response lives, or whom a tool call belongs to.
+    ///
+    /// [`CommitOutcome::Full`] cannot happen. When there is no room, the oldest pin goes of those that are over; else
+    /// of those that no locked session was left with by its last turn; else of all.
     pub fn pin_response(&self, key: u128, pin: &Pin, now_ms: u64) -> CommitOutcome {
-        let rank = |words: &[u64; PIN_WORDS]| match Pin::from_words(words) {
-            Some(pin) if pin.expires_ms > now_ms => Some(pin.expires_ms | ALIVE),
-            Some(pin) => Some(pin.expires_ms & !ALIVE),
-            None => Some(0),
+        let rank = |words: &[u64; PIN_WORDS]| {
+            Some(Pin::from_words(words).map_or(0, |pin| self.pin_rank(&pin, now_ms)))
         };
         self.pins.count(self.pin_table().upsert(key, |_| Some(pin.to_words()), rank))
+    }
+
+    /// The lower, the sooner a pin goes when there is no room.
+    pub(crate) fn pin_rank(&self, pin: &Pin, now_ms: u64) -> u64 {
+        let held = || {
+            let session = self.get(pin.session.into(), now_ms);
+            session.is_some_and(|s| s.is_locked(now_ms) && s.last_seen_ms <= pin.created_ms)
+        };
+        let class = match pin.expires_ms > now_ms {
+            false => 0,
+            true if held() => CLASSES,
+            true => ALIVE,
+        };
+        pin.created_ms & !CLASSES | class
     }
 
     /// Where a response lives; `None` if it is unknown or its time is over.

@@ -226,3 +226,50 @@ fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
 fn truncate(path: &Path, length: u64) {
     fs::OpenOptions::new().write(true).open(path).expect("there").set_len(length).expect("truncated");
 }
+
+/// Pins that a locked session was left with by its last turn outlive all others, however long those still have.
+#[test]
+fn a_pin_of_a_locked_session_is_never_evicted_for_one_that_nobody_waits_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path(), 1_000);
+    let model = store.intern("m").unwrap();
+    let pin = |session: u128, created_ms, ttl| Pin {
+        session: session.into(),
+        created_ms,
+        expires_ms: created_ms + ttl,
+        model,
+        backend: model,
+    };
+    let (hour, month) = (3_600_000, 2_592_000_000);
+    let open_loop = Record {
+        flags: Record::OPEN_TOOL_LOOP,
+        tool_loop_until_ms: NOW + hour,
+        last_seen_ms: NOW,
+        ..Record::default()
+    };
+    let key = |space: u128, n: u128| store.response_key(&space.to_le_bytes(), &n.to_le_bytes());
+    for n in 0..100 {
+        let session = key(1, n);
+        assert!(store.commit(session, |_| Some(open_loop), NOW).is_remembered());
+        assert!(store.pin_response(key(2, n), &pin(session, NOW, hour), NOW).is_remembered());
+    }
+    // Many times the room there is, every pin younger and with longer to live.
+    for n in 0..20_000 {
+        let later = NOW + 1 + n as u64;
+        assert!(store.pin_response(key(3, n), &pin(key(4, n), later, month), later).is_remembered());
+    }
+    let later = NOW + 20_001;
+    assert!(store.stats().pins.evicted > 10_000);
+    assert!((0..100).all(|n| store.pinned(key(2, n), later).is_some()));
+
+    // Once the session has moved on, its pin is as good as any other of its age.
+    for n in 0..100 {
+        let moved_on = Record { last_seen_ms: later, ..open_loop };
+        assert!(store.commit(key(1, n), |_| Some(moved_on), later).is_remembered());
+    }
+    for n in 20_000..40_000 {
+        let later = NOW + 1 + n as u64;
+        store.pin_response(key(3, n), &pin(key(4, n), later, month), later);
+    }
+    assert!((0..100).all(|n| store.pinned(key(2, n), later).is_none()));
+}

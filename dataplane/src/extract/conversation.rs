@@ -38,6 +38,7 @@ pub(super) fn outline(body: &str, spans: &Spans) -> Outline {
         non_user.add(sizes.text);
     }
     let history_end = history_end(&spans.messages);
+    let prefill = without_prefill(spans).len();
     let mut previous = None;
     // The last two turns of the conversation proper: instructions that a client appends do not answer anything,
     // and users who speak twice in a row take one turn.
@@ -69,6 +70,7 @@ pub(super) fn outline(body: &str, spans: &Spans) -> Outline {
             Role::User | Role::Tool | Role::Other => {}
         }
         if matches!(turn, Turn::User | Turn::Assistant | Turn::Tool)
+            && !(turn == Turn::Assistant && index >= prefill)
             && !(turn == Turn::User && spoken == Some(Turn::User))
         {
             before = spoken.replace(turn);
@@ -153,6 +155,18 @@ impl Turn {
             Role::Other => Turn::Other,
         }
     }
+}
+
+/// The messages before a prefill: what the client puts into the mouth of the model that is to answer. Whatever
+/// it says, no model has read what came before it.
+pub(crate) fn without_prefill(spans: &Spans) -> &[Message] {
+    let said = |message: &Message| match message.role {
+        Role::Assistant => count(spans.parts_of(message.parts), PartKind::ToolCall) > 0,
+        Role::User | Role::Tool => true,
+        Role::System | Role::Developer | Role::Other => false,
+    };
+    let last = spans.messages.iter().rposition(said).map_or(0, |last| last + 1);
+    &spans.messages[..last]
 }
 
 /// Number of messages before the turn that the client adds now: the user and tool messages at the end.

@@ -17,6 +17,7 @@ use pintle_routing::units::Tokens;
 use crate::http::head::Request;
 use crate::json::{PartKind, Spans, StringSpan};
 
+pub(crate) use conversation::without_prefill;
 pub use session::tenant;
 
 /// Header that names the user, if identity headers are trusted.

@@ -120,6 +120,24 @@ fn instructions_behind_a_result_do_not_end_a_tool_loop() {
 }
 
 #[test]
+fn a_prefill_behind_a_result_does_not_end_a_tool_loop() {
+    let result = r#"{"role":"tool","tool_call_id":"1","content":"x"}"#;
+    let flags = |rest: &str| {
+        let tools = chat(&format!("{result}{rest}")).facts().tools;
+        (tools.last_is_result, tools.last_is_user_after_result)
+    };
+    let prefill = r#",{"role":"assistant","content":"The answer is"}"#;
+    let user = r#",{"role":"user","content":"go on"}"#;
+    let system = r#",{"role":"system","content":"be brief"}"#;
+    let call = r#",{"role":"assistant","tool_calls":[{"id":"2","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
+    assert_eq!(flags(prefill), (true, false));
+    assert_eq!(flags(&format!("{prefill}{system}{prefill}")), (true, false));
+    assert_eq!(flags(&format!("{user}{prefill}")), (false, true));
+    assert_eq!(flags(&format!("{prefill}{user}{prefill}")), (false, false), "the first one was an answer");
+    assert_eq!(flags(call), (false, false), "asking for another tool is an answer");
+}
+
+#[test]
 fn an_anthropic_turn_with_results_is_one_tool_message() {
     let case = Case::new(
         Dialect::AnthropicMessages,

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::assume;
 use super::order::Order;
-use super::session::{OnMissing, params};
+use super::session::{OnMissing, SwitchGate, params};
 use super::{Decision, DefaultRoute, ModelInfo, Policy, ReasoningFamily};
 use crate::edits::RequestEdits;
 use crate::ids::{LoraId, ModelId, Target};
@@ -140,6 +140,7 @@ pub(super) fn compile(
             effort => effort.into(),
         },
         on_missing,
+        gate: SwitchGate::of(config, profile),
         notes,
     })
 }

@@ -248,6 +248,7 @@ impl Policy {
             alternatives(scores, settled.target, settled.trace.as_deref())
         };
         trace.session = settled.trace;
+        trace.gate = settled.gate;
         Route {
             target: settled.target,
             alternatives,

@@ -128,6 +128,7 @@ impl Policy {
             candidates: trace.candidates.iter().enumerate().map(candidate).collect(),
             base_choice: trace.base_choice.map(|at| name(trace.candidates[at].target)),
             choice: route.map(|route| name(route.target)),
+            switch_gate: trace.gate.as_deref().cloned(),
             alternatives: route.map_or(Vec::new(), |r| r.alternatives.iter().map(|t| name(*t)).collect()),
         }
     }

@@ -7,7 +7,9 @@ use super::{Inputs, Policy};
 use crate::ids::Target;
 use crate::outcome::{Hold, SessionAction, Switch};
 use crate::selection::{Choice as BaseChoice, Scores};
+use crate::session::compat::gate::{self, GateConfig, GateDecision, GateInput, GateMode};
 use crate::session::compat::lookup::{Entry, EntrySource, LookupKey};
+use crate::session::compat::warmth;
 use crate::session::economics::Seen;
 use crate::session::{
     self, Candidate as SessionCandidate, Choice, LockKind, LookupTable, MissingCause, OnMissingModel,
@@ -74,6 +76,30 @@ pub(super) fn params(
     }
 }
 
+/// v0.3.0's gate on model changes, where a configuration enables it.
+#[derive(Debug)]
+pub(super) struct SwitchGate {
+    config: GateConfig,
+    lookup: LookupTable,
+}
+
+impl SwitchGate {
+    /// Only the compat profile has a gate: Pintle's own policy weighs changes itself.
+    pub(super) fn of(config: &Config, profile: Profile) -> Option<Self> {
+        let block = &config.global.router.model_selection.model_switch_gate;
+        (profile == Profile::Compat && block.enabled).then(|| Self {
+            config: GateConfig {
+                enabled: true,
+                mode: if block.mode == "enforce" { GateMode::Enforce } else { GateMode::Shadow },
+                min_switch_advantage: block.min_switch_advantage,
+                default_handoff_penalty: block.default_handoff_penalty,
+                cache_warmth_weight: block.cache_warmth_weight,
+            },
+            lookup: lookup(config),
+        })
+    }
+}
+
 fn overlay(saar: &mut SaarConfig, block: &SessionAwareSelection) {
     if !block.base_method.trim().is_empty() {
         saar.base_method = block.base_method.trim().to_owned();
@@ -135,6 +161,8 @@ pub(super) struct Settled {
     pub(super) demand: f32,
     pub(super) seen: Option<Seen>,
     pub(super) trace: Option<Box<SessionTrace>>,
+    /// What v0.3.0's gate on model changes said.
+    pub(super) gate: Option<Box<GateDecision>>,
 }
 
 /// Why there is no target.
@@ -179,8 +207,52 @@ impl Policy {
         }
         match proposal.params {
             Some(params) => self.settle_by_policy(inputs, &proposal, params, held),
-            None => self.settle_by_lock(inputs, &proposal, held),
+            None => {
+                let mut settled = self.settle_by_lock(inputs, &proposal, held)?;
+                self.apply_gate(inputs, &proposal, &mut settled);
+                Ok(settled)
+            }
         }
+    }
+
+    /// v0.3.0's gate stands behind every selector but `session_aware`, where one chose.
+    fn apply_gate(&self, inputs: &Inputs<'_>, proposal: &Proposal<'_>, settled: &mut Settled) {
+        let Some(gate) = self.gate.as_ref().filter(|_| proposal.scores.len() > 1) else { return };
+        let names: SmallVec<[&str; 8]> =
+            proposal.scores.iter().map(|score| self.target_name(score.target)).collect();
+        let score = |name: &str| {
+            let score = proposal.scores.iter().find(|score| self.target_name(score.target) == name);
+            score.map(|score| score.score)
+        };
+        let current = inputs.session.map_or("", |session| session.model);
+        let candidate = self.target_name(settled.target);
+        let verdict = gate::evaluate(&GateInput {
+            config: gate.config,
+            has_selection_context: true,
+            // The name does not matter, only that there is one.
+            session_id: if inputs.facts.session.is_some() { "known" } else { "" },
+            decision: proposal.decision,
+            category: proposal.category,
+            candidates: &names,
+            current_model: current,
+            candidate_model: candidate,
+            current_score: score(current),
+            candidate_score: score(candidate),
+            // v0.3.0 takes the age of the model's last first token for whomever; this session's own last turn
+            // is the one that could have warmed this prefix.
+            cache_warmth: inputs
+                .session
+                .map(|session| warmth::freshness(inputs.now.since(session.last_seen) as f64 / 1000.0)),
+            lookup: &gate.lookup,
+        });
+        if verdict.enforced_stay
+            && let Some(target) = self.target(current)
+            && inputs.live.available(target.model)
+        {
+            settled.target = target;
+            settled.action = SessionAction::Held(Hold::Economics);
+        }
+        settled.gate = Some(Box::new(verdict));
     }
 
     fn settle_by_lock(
@@ -190,7 +262,8 @@ impl Policy {
         held: Option<(LockKind, &str)>,
     ) -> Result<Settled, Unsettled> {
         let demand = inputs.session.map_or(-1.0, |session| session.demand);
-        let settled = |target, action| Settled { target, action, demand, seen: None, trace: None };
+        let settled =
+            |target, action| Settled { target, action, demand, seen: None, trace: None, gate: None };
         let last = inputs.session.map(|session| session.model).filter(|model| !model.is_empty());
         let base = proposal.choice.index.map(|at| proposal.scores[at].target);
         let Some((lock, model)) = held else {
@@ -279,7 +352,8 @@ impl Policy {
             }
         };
         let (demand, seen) = (verdict.demand, Some(verdict.seen));
-        Ok(Settled { target: target(chosen), action, demand, seen, trace: Some(Box::new(verdict.trace)) })
+        let trace = Some(Box::new(verdict.trace));
+        Ok(Settled { target: target(chosen), action, demand, seen, trace, gate: None })
     }
 
     pub(super) fn session_candidates<'a>(

@@ -6,7 +6,8 @@
 //! - its last message is a tool result, or
 //! - its last message is a user turn directly behind a tool result: no model has seen the result yet.
 //!
-//! Instructions (`system`, `developer`) behind either change nothing. A loop ends with a request that continues
+//! Instructions (`system`, `developer`) behind either change nothing, and neither does a prefill: an assistant message
+//! at the very end is the beginning of the answer that the client asks for. A loop ends with a request that continues
 //! it in neither way: an abandoned call does not hold a session forever. The request alone says this, not the
 //! session's record: another conversation of the same session may have a loop of its own open, and an answer
 //! may never have reached the client.

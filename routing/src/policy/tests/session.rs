@@ -231,3 +231,38 @@ fn foresight_decides_and_is_recorded() {
         Some(Seen { kind: Kind::User, demand: Some(0.0) })
     );
 }
+
+#[test]
+fn the_switch_gate_reports_and_where_it_may_keeps_the_model() {
+    let gated = |mode: &str, profile| {
+        let global = format!(
+            "global: {{router: {{model_selection: {{model_switch_gate: {{enabled: true, mode: {mode}, min_switch_advantage: 0.05, default_handoff_penalty: 0.02, cache_warmth_weight: 0.1}}}}}}}}"
+        );
+        Policy::compile(&config(SESSIONS, &global, profile), profile).unwrap()
+    };
+    let (request, session) = (facts("easy"), snapshot("large", "plain"));
+    for (mode, serves) in [("shadow", "small"), ("enforce", "large")] {
+        let policy = gated(mode, Profile::Compat);
+        let outcome = decide(&policy, &request, Some(&session));
+        assert_eq!(routed(&policy, &outcome).0, serves);
+        let gate = outcome.trace.gate.as_ref().expect("the gate ran");
+        assert_eq!(gate.reason, "stay_cost_not_exceeded");
+        assert_eq!((gate.enforced_stay, gate.final_model.as_str()), (mode == "enforce", serves));
+        let mut document = FlowDocument::default();
+        let live = LiveSignals::default();
+        policy.describe(&inputs(&request, Some(&session), &live), &outcome, Record::Evidence, &mut document);
+        let text = serde_json::to_string(&document).unwrap();
+        assert_eq!(
+            serde_json::from_str::<FlowDocument>(&text).unwrap().selection.switch_gate,
+            Some(*gate.clone())
+        );
+
+        let first = decide(&policy, &request, None);
+        assert_eq!(first.trace.gate.unwrap().reason, "missing_signal_audit_only");
+        let aware = decide(&policy, &facts("hard"), Some(&session));
+        assert!(aware.trace.gate.is_none(), "session_aware weighs changes itself");
+    }
+    let policy = gated("enforce", Profile::Pintle);
+    let outcome = decide(&policy, &request, Some(&session));
+    assert!(outcome.trace.gate.is_none() && routed(&policy, &outcome).0 == "small");
+}

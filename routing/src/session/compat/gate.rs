@@ -1,5 +1,9 @@
 //! The model switch gate (`selection/model_switch_gate.go`).
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::clamp01;
 use super::lookup::LookupTable;
 
@@ -58,7 +62,8 @@ pub struct GateInput<'a> {
 }
 
 /// The gate's auditable verdict.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GateDecision {
     /// A switch pays.
     pub would_switch: bool,
@@ -67,7 +72,7 @@ pub struct GateDecision {
     /// Model that serves.
     pub final_model: String,
     /// Facts that were missing; those that blocked come first.
-    pub missing_signals: Vec<&'static str>,
+    pub missing_signals: Vec<Cow<'static, str>>,
     /// The advantage is a comparison and not a fallback.
     pub net_switch_advantage_ok: bool,
     /// Clamped warmth.
@@ -87,14 +92,14 @@ pub struct GateDecision {
     /// In [0,1].
     pub switch_cost_estimate: f64,
     /// Stable word.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl GateDecision {
-    fn unevaluated(mut self, blocking: Option<&'static str>, noted: Vec<&'static str>) -> Self {
-        self.missing_signals.extend(blocking);
+    fn unevaluated(mut self, blocking: Option<&'static str>, noted: Vec<Cow<'static, str>>) -> Self {
+        self.missing_signals.extend(blocking.map(Cow::Borrowed));
         self.missing_signals.extend(noted);
-        self.reason = "missing_signal_audit_only";
+        self.reason = "missing_signal_audit_only".into();
         self
     }
 }
@@ -107,27 +112,27 @@ pub fn evaluate(input: &GateInput<'_>) -> GateDecision {
         ..GateDecision::default()
     };
     if !input.config.enabled {
-        out.reason = "disabled";
+        out.reason = "disabled".into();
         return out;
     }
-    let mut noted = Vec::new();
+    let mut noted: Vec<Cow<'static, str>> = Vec::new();
     if !input.has_selection_context {
-        out.missing_signals.push("selection_context");
+        out.missing_signals.push("selection_context".into());
     } else if input.session_id.is_empty() {
-        noted.push("session_id");
+        noted.push("session_id".into());
     }
     if input.current_model.is_empty() {
-        out.missing_signals.push("previous_model");
+        out.missing_signals.push("previous_model".into());
     }
     if input.candidate_model.is_empty() {
-        out.missing_signals.push("candidate_model");
+        out.missing_signals.push("candidate_model".into());
     }
     if !out.missing_signals.is_empty() {
         return out.unevaluated(None, noted);
     }
     if input.current_model == input.candidate_model {
         out.missing_signals = noted;
-        out.reason = "candidate_is_current_model";
+        out.reason = "candidate_is_current_model".into();
         return out;
     }
     if !input.candidates.contains(&input.current_model) {
@@ -143,10 +148,10 @@ pub fn evaluate(input: &GateInput<'_>) -> GateDecision {
 
     let handoff = input.lookup.handoff_penalty(input.current_model, input.candidate_model);
     if handoff.is_none() {
-        noted.push("handoff_penalty");
+        noted.push("handoff_penalty".into());
     }
     if input.cache_warmth.is_none() {
-        noted.push("cache_warmth");
+        noted.push("cache_warmth".into());
     }
     out.missing_signals = noted;
     out.handoff_penalty = handoff.unwrap_or(input.config.default_handoff_penalty);
@@ -163,9 +168,9 @@ pub fn evaluate(input: &GateInput<'_>) -> GateDecision {
     out.switch_cost_estimate = clamp01(candidate_cost + out.handoff_penalty + out.cache_warmth_penalty);
     out.would_switch = out.net_switch_advantage > input.config.min_switch_advantage;
     if out.would_switch {
-        out.reason = "switch_advantage_exceeds_threshold";
+        out.reason = "switch_advantage_exceeds_threshold".into();
     } else {
-        out.reason = "stay_cost_not_exceeded";
+        out.reason = "stay_cost_not_exceeded".into();
         if input.config.mode == GateMode::Enforce {
             out.enforced_stay = true;
             out.final_model = input.current_model.to_owned();
