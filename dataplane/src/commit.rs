@@ -64,7 +64,8 @@ impl Commit<'_> {
         let remembered = self.plan.route.session_commit;
         Some(Served {
             session: self.plan.session?,
-            stateful_tenant: self.plan.tenant.as_deref(),
+            stateful_tenant: self.plan.tenant.as_deref().filter(|_| self.plan.stateful),
+            kept_tenant: self.plan.tenant.as_deref(),
             model: names.target(self.target),
             decision: remembered.decision.map_or(NameId::NONE, |decision| names.decision(decision)),
             backend: names.backend(self.target.model, self.backend),

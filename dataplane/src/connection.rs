@@ -199,9 +199,7 @@ impl Connection {
             flow.request.request_id = String::from_utf8_lossy(given).into_owned();
         }
         let route = local::route(view.path(), self.head.method());
-        if let local::Route::Model(dialect) = route {
-            flow.request.dialect = Some(dialect);
-        }
+        flow.request.dialect = local::dialect(view.path());
         let body_read = self.head.framing() == BodyFraming::None;
         let mut exchange =
             Exchange { flow, generation, id, start: Instant::now(), read: Instant::now(), body_read };
@@ -409,7 +407,24 @@ impl Connection {
         let mut body = Vec::with_capacity(256);
         failure.body(exchange.dialect(), &exchange.id.to_string(), &mut body);
         exchange.body_read &= !failure.close;
-        let mut extra: smallvec::SmallVec<[Field<'_>; 2]> = smallvec::SmallVec::new();
+        let generation = exchange.generation.clone();
+        let decided = exchange.flow.decided.as_ref().and_then(|decided| decided.outcome.verdict.route());
+        let names = decided.map(|route| {
+            let policy = &generation.policy;
+            (policy.target_name(route.target), route.decision.map_or("", |id| policy.decision_name(id)))
+        });
+        let mut numbers = [itoa::Buffer::new(); 4];
+        let mut extra: smallvec::SmallVec<[Field<'_>; 8]> = smallvec::SmallVec::new();
+        if let Some((model, decision)) = names {
+            // A name that no header may carry is left out; the flow document has it.
+            extra.extend(Field::new(b"x-vsr-selected-model", model.as_bytes()));
+            if !decision.is_empty() {
+                extra.extend(Field::new(b"x-vsr-selected-decision", decision.as_bytes()));
+            }
+        }
+        for ((name, number), buffer) in failure.headers.iter().flatten().zip(&mut numbers) {
+            extra.extend(Field::new(name.as_bytes(), buffer.format(*number).as_bytes()));
+        }
         if failure.status == 401 {
             let realm = b"Bearer realm=\"pintle\"";
             extra.push(Field::new(b"WWW-Authenticate", realm).expect("a valid field"));

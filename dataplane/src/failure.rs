@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use pintle_routing::facts::Dialect;
 use pintle_routing::flow::Fault;
+use pintle_routing::outcome::Refusal;
 
 use crate::json::text::quote_into;
 
@@ -22,6 +23,8 @@ pub struct Failure {
     pub param: Option<&'static str>,
     /// Value of `Allow`, for a method that is not.
     pub allow: Option<&'static str>,
+    /// Further header fields: which limit was met, and when it will not be any more.
+    pub headers: Option<[(&'static str, u64); 4]>,
     /// Whose fault it is.
     pub fault: Fault,
     /// The connection cannot be used for another request.
@@ -45,6 +48,7 @@ impl Failure {
             message: message.into(),
             param: None,
             allow: None,
+            headers: None,
             fault: Fault::Client,
             close: false,
         }
@@ -58,6 +62,17 @@ impl Failure {
     /// Ours.
     pub fn ours(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind: SERVER, fault: Fault::Pintle, ..Self::client(status, code, message) }
+    }
+
+    /// What a policy has refused.
+    pub fn refusal(refusal: Refusal) -> Self {
+        let mut failure = Self::client(refusal.status, refusal.code, refusal.message);
+        failure.kind = refusal.kind;
+        if refusal.status >= 500 {
+            // The request could have been served, had its models been up.
+            failure.fault = Fault::Upstream;
+        }
+        failure
     }
 
     /// Names the offending member.

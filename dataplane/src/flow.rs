@@ -118,6 +118,7 @@ impl FinishedFlow {
         document.cost_usd = self.cost;
         document.timings = self.timings;
         document.outcome = self.ending;
+        document.outcome.error.clone_from(&self.failure);
         if let Some(failure) = self.failure
             && document.verdict.reason.is_empty()
         {

@@ -8,7 +8,11 @@
 //! `attempt` calls a backend, `relay` passes the answer on, `observe` and `commit` remember what it meant, and
 //! `flow` carries the record away.
 
+#[forbid(unsafe_code)]
+mod answer_head;
 mod attempt;
+#[forbid(unsafe_code)]
+mod charge;
 mod commit;
 mod connection;
 #[forbid(unsafe_code)]
@@ -16,13 +20,15 @@ pub mod edit;
 #[forbid(unsafe_code)]
 pub mod extract;
 pub mod failure;
+#[forbid(unsafe_code)]
+mod fixed;
 pub mod flow;
 #[forbid(unsafe_code)]
 pub mod http;
 pub mod io;
 pub mod json;
-pub mod listening;
 pub mod learned;
+pub mod listening;
 mod local;
 #[forbid(unsafe_code)]
 pub mod memory;

@@ -31,12 +31,31 @@ pub(crate) fn route(path: &[u8], method: Method) -> Route {
     let reads = matches!(method, Method::Get | Method::Head);
     match path {
         b"/v1/chat/completions" if method == Method::Post => Route::Model(Dialect::OpenAiChat),
-        b"/v1/chat/completions" => Route::WrongMethod("POST"),
+        b"/v1/responses" if method == Method::Post => Route::Model(Dialect::OpenAiResponses),
+        b"/v1/messages" if method == Method::Post => Route::Model(Dialect::AnthropicMessages),
+        b"/v1/chat/completions" | b"/v1/responses" | b"/v1/messages" => Route::WrongMethod("POST"),
         b"/v1/models" if reads => Route::Models,
         b"/health" | b"/healthz" if reads => Route::Health,
         b"/ready" | b"/readyz" if reads => Route::Ready,
         b"/v1/models" | b"/health" | b"/healthz" | b"/ready" | b"/readyz" => Route::WrongMethod("GET, HEAD"),
         _ => Route::Unknown,
+    }
+}
+
+/// The API of a path and of what lies below it, whether that is served or not: errors are worded in it.
+pub(crate) fn dialect(path: &[u8]) -> Option<Dialect> {
+    [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages].into_iter().find(|dialect| {
+        let rest = path.strip_prefix(self::path(*dialect).as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    })
+}
+
+/// Where an API is served.
+pub(crate) const fn path(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAiChat => "/v1/chat/completions",
+        Dialect::OpenAiResponses => "/v1/responses",
+        Dialect::AnthropicMessages => "/v1/messages",
     }
 }
 
@@ -141,6 +160,11 @@ mod tests {
     fn paths_and_methods() {
         assert_eq!(route(b"/v1/chat/completions", Method::Post), Route::Model(Dialect::OpenAiChat));
         assert_eq!(route(b"/v1/chat/completions", Method::Get), Route::WrongMethod("POST"));
+        assert_eq!(route(b"/v1/messages", Method::Post), Route::Model(Dialect::AnthropicMessages));
+        assert_eq!(route(b"/v1/responses", Method::Post), Route::Model(Dialect::OpenAiResponses));
+        assert_eq!(route(b"/v1/messages/count_tokens", Method::Post), Route::Unknown);
+        assert_eq!(dialect(b"/v1/messages/count_tokens"), Some(Dialect::AnthropicMessages));
+        assert_eq!(dialect(b"/v1/messagesx"), None);
         assert_eq!(route(b"/v1/models", Method::Head), Route::Models);
         assert_eq!(route(b"/v1/models/", Method::Get), Route::Unknown);
         assert_eq!(route(b"/ready", Method::Post), Route::WrongMethod("GET, HEAD"));

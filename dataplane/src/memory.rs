@@ -29,6 +29,8 @@ pub struct Recalled<'a> {
     pub snapshot: Option<SessionSnapshot<'a>>,
     /// The target that made the response which the request refers to.
     pub provider_owner: Option<&'a str>,
+    /// The backend that keeps that response.
+    pub provider_backend: Option<NameId>,
 }
 
 /// Reads what memory knows of a turn. A response id that is on record leads to the session and the model that
@@ -61,7 +63,8 @@ pub fn recall<'a>(
         snapshot = Some(SessionSnapshot { model: owner, open_tool_loop: true, ..known });
     }
     let provider_owner = response.and_then(|pin| name(store, pin.model));
-    Recalled { before, snapshot, provider_owner }
+    let provider_backend = response.map(|pin| pin.backend).filter(|backend| *backend != NameId::NONE);
+    Recalled { before, snapshot, provider_owner, provider_backend }
 }
 
 fn name(store: &Store, id: NameId) -> Option<&str> {
@@ -171,6 +174,8 @@ pub struct Served<'a> {
     pub session: SessionIdentity,
     /// The tenant, if the request refers to state at a provider.
     pub stateful_tenant: Option<&'a [u8]>,
+    /// The tenant, if the provider keeps the answer, so that a later request may refer to it.
+    pub kept_tenant: Option<&'a [u8]>,
     /// Who served it.
     pub model: NameId,
     /// Which decision chose it.
@@ -225,7 +230,7 @@ impl Served<'_> {
             model: self.model,
             backend: self.backend,
         };
-        if let Some(tenant) = self.stateful_tenant
+        if let Some(tenant) = self.kept_tenant
             && !heard.id.is_empty()
         {
             let key = store.response_key(tenant, heard.id.as_bytes());

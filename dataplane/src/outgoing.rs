@@ -1,6 +1,9 @@
 //! The request as a backend gets it: a new head, and the client's body with a patch.
 
+use std::borrow::Cow;
+
 use pintle_routing::edits::HeaderEdits;
+use pintle_routing::facts::Dialect;
 use smallvec::SmallVec;
 
 use crate::attempt::Call;
@@ -11,6 +14,9 @@ use crate::http::head::{
     Credentials, Field, FieldError, UpstreamRequest, is_per_connection, write_upstream_request,
 };
 use crate::io::Gather;
+
+/// The version of Anthropic's API that a client is taken to speak if it does not say (v0.3 does the same).
+const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
 
 /// Headers of the client that never reach a backend: they are addressed to this gateway.
 const OURS: [&[u8]; 8] = [
@@ -75,13 +81,20 @@ pub(crate) fn compose(
         headers.mutate(&edits.headers, &mut remarks)?;
     }
     let Headers { mut set, add, remove, .. } = headers;
-    let named =
-        |name: &str| set.iter().chain(&add).any(|field| field.name().eq_ignore_ascii_case(name.as_bytes()));
-    if exchange.flow.request.request_id.is_empty() && !named("x-request-id") {
+    let named = |set: &[Field<'_>], name: &str| {
+        let is = |field: &Field<'_>| field.name().eq_ignore_ascii_case(name.as_bytes());
+        set.iter().any(is) || add.iter().any(is)
+    };
+    if exchange.flow.request.request_id.is_empty() && !named(&set, "x-request-id") {
         set.push(Field::new(b"x-request-id", &id).map_err(malformed)?);
     }
+    let anthropic = exchange.dialect() == Dialect::AnthropicMessages;
+    let view = connection.head.view(&connection.input);
+    if anthropic && view.field("anthropic-version").is_none() && !named(&set, "anthropic-version") {
+        set.push(Field::new(b"anthropic-version", ANTHROPIC_VERSION).map_err(malformed)?);
+    }
     let request = UpstreamRequest {
-        target: spec.chat_path.as_bytes(),
+        target: &target(spec.path(exchange.dialect()).unwrap_or_default(), view.query()),
         host: spec.authority.as_bytes(),
         content_length: Some(length as u64),
         credentials: if keep { Credentials::Forward } else { Credentials::Remove },
@@ -90,9 +103,19 @@ pub(crate) fn compose(
         remove: &remove,
     };
     gather.head.clear();
-    write_upstream_request(&mut gather.head, connection.head.view(&connection.input), &request)
-        .map_err(malformed)?;
+    write_upstream_request(&mut gather.head, view, &request).map_err(malformed)?;
     Ok(remarks)
+}
+
+/// The backend's own target with the client's query: `beta=true` and the like are part of what is asked.
+fn target<'a>(own: &'a str, query: &[u8]) -> Cow<'a, [u8]> {
+    match query {
+        b"" => Cow::Borrowed(own.as_bytes()),
+        query => {
+            let mark: &[u8] = if own.contains('?') { b"&" } else { b"?" };
+            Cow::Owned([own.as_bytes(), mark, query].concat())
+        }
+    }
 }
 
 fn is_credential(name: &str) -> bool {

@@ -1,6 +1,5 @@
 //! The answer on its way back: passed on as it arrives, watched as it passes.
 
-use std::io::Write;
 use std::time::Instant;
 
 use pintle_routing::flow::{Fault, Usage, UsageSource};
@@ -8,18 +7,19 @@ use pintle_routing::outcome::SessionAction;
 use pintle_routing::units::{Micros, Tokens, Usd};
 use smallvec::SmallVec;
 
+use crate::answer_head;
 use crate::attempt::Answered;
 use crate::commit::{Commit, Committed};
-use crate::connection::{Connection, Exchange, GONE, Next, REPLAY_ID};
+use crate::connection::{Connection, Exchange, GONE, Next};
 use crate::failure::Failure;
+use crate::fixed::Fixed;
 use crate::http::chunked::Tracker;
-use crate::http::head::{ClientResponse, Field, ResponseFraming, Version, write_client_response};
+use crate::http::head::{Field, ResponseFraming, Version};
 use crate::io::IoError;
 use crate::io::stream::Wait;
-use crate::json::text::quote_into;
 use crate::meters::Turn;
 use crate::observe::{Mark, Observer};
-use crate::turn::Plan;
+use crate::turn::{FixedAnswer, Plan};
 use crate::worker::BUFFER;
 
 /// How far an answer's body has come.
@@ -90,7 +90,7 @@ enum End {
 pub(crate) async fn run(
     connection: &mut Connection,
     exchange: &mut Exchange,
-    plan: Box<Plan>,
+    mut plan: Box<Plan>,
     mut answered: Answered,
 ) -> Result<Next, Failure> {
     let status = answered.head.status();
@@ -113,7 +113,7 @@ pub(crate) async fn run(
     let upstream_keeps = answered.head.keep_alive();
     let mut keep = connection.keep_alive();
     let mut out = connection.worker.buffer();
-    write_head(&mut out, connection, exchange, &plan, &answered, relay.unchunk, &mut keep);
+    answer_head::write(&mut out, connection, exchange, &plan, &answered, relay.unchunk, &mut keep);
 
     let mut piece = std::mem::take(&mut answered.received);
     let first = &piece[answered.head_len..];
@@ -175,6 +175,9 @@ pub(crate) async fn run(
 
     let whole = matches!(end, End::Whole);
     relay.finish(exchange, &plan, &answered, whole);
+    if let (Some(charge), Some(usage)) = (plan.charge.take(), exchange.flow.usage) {
+        charge.settle(Tokens(usage.prompt.get().saturating_add(usage.completion.get())));
+    }
     let Answered { stream, backend, .. } = answered;
     if whole && upstream_keeps && reusable && !matches!(relay.framing, Framing::Close) {
         let pool = &generation.settings.pool;
@@ -351,95 +354,22 @@ fn observer(answered: &Answered, limit: usize) -> Observer {
     }
 }
 
-fn write_head(
-    out: &mut Vec<u8>,
-    connection: &Connection,
-    exchange: &Exchange,
-    plan: &Plan,
-    answered: &Answered,
-    unchunk: bool,
-    keep: &mut bool,
-) {
-    let policy = &exchange.generation.policy;
-    let id = exchange.id.encode();
-    let framing = if unchunk { ResponseFraming::Close } else { answered.head.framing() };
-    *keep &= framing != ResponseFraming::Close;
-    let mut confidence = [0; 6];
-    // Six bytes hold any number in [0,1] with four decimals.
-    let _ = write!(&mut confidence[..], "{:.4}", plan.route.confidence.clamp(0.0, 1.0));
-    let mut context = itoa::Buffer::new();
-    let target = policy.target_name(answered.target);
-    let decision = plan.route.decision.map_or("", |id| policy.decision_name(id));
-    let category = plan.route.category.map_or("", |id| policy.signal_name(id));
-    let injected = plan.route.decision.is_some_and(|decision| policy.edits(decision).system_prompt.is_some());
-    let candidates: [(&[u8], &[u8]); 9] = [
-        (REPLAY_ID, &id),
-        (b"x-vsr-selected-model", target.as_bytes()),
-        (b"x-vsr-selected-decision", decision.as_bytes()),
-        (b"x-vsr-selected-category", category.as_bytes()),
-        (b"x-vsr-selected-confidence", if decision.is_empty() { b"" } else { &confidence }),
-        (b"x-vsr-selected-reasoning", if decision.is_empty() { b"" } else { on_off(plan.route.reasoning) }),
-        (b"x-vsr-injected-system-prompt", if injected { b"true" } else { b"" }),
-        (b"x-vsr-session-phase", plan.route.phase.as_str().as_bytes()),
-        (b"x-vsr-context-token-count", context.format(plan.prompt_tokens.get()).as_bytes()),
-    ];
-    // A name with characters that no header may carry is left out; the flow document has it.
-    let set: SmallVec<[Field<'_>; 8]> = candidates
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .filter_map(|(name, value)| Field::new(name, value).ok())
-        .collect();
-    let response = answered.head.view(&answered.received);
-    let version = connection.head.version();
-    write_client_response(
-        out,
-        response,
-        &ClientResponse { framing, version, keep_alive: *keep, set: &set, remove: &[] },
-    );
-}
-
-fn on_off(on: bool) -> &'static [u8] {
-    if on { b"on" } else { b"off" }
-}
-
-/// Answers a `fast_response`: a chat completion with fixed text.
+/// Answers a `fast_response`: fixed text, in the client's dialect.
 pub(crate) async fn fixed_answer(
     connection: &mut Connection,
     exchange: &mut Exchange,
-    text: &str,
-    stream: bool,
+    answer: &FixedAnswer,
 ) -> Next {
     let id = exchange.id.to_string();
-    let created = exchange.flow.at.get() / 1000;
-    let mut body = Vec::with_capacity(256 + text.len());
-    let open = |body: &mut Vec<u8>, object: &str| {
-        // Writing to a Vec cannot fail.
-        let _ = write!(
-            body,
-            "{{\"id\":\"chatcmpl-fast-{id}\",\"object\":\"{object}\",\"created\":{created},\"model\":\"router\",\"choices\":[{{\"index\":0,"
-        );
-    };
-    if stream {
-        for (delta, finish) in [(Some(text), "null"), (None, "\"stop\"")] {
-            body.extend_from_slice(b"data: ");
-            open(&mut body, "chat.completion.chunk");
-            body.extend_from_slice(b"\"delta\":{");
-            if let Some(text) = delta {
-                body.extend_from_slice(b"\"role\":\"assistant\",\"content\":");
-                quote_into(text, &mut body);
-            }
-            let _ = write!(body, "}},\"finish_reason\":{finish}}}]}}\n\n");
-        }
-        body.extend_from_slice(b"data: [DONE]\n\n");
-    } else {
-        open(&mut body, "chat.completion");
-        body.extend_from_slice(b"\"message\":{\"role\":\"assistant\",\"content\":");
-        quote_into(text, &mut body);
-        body.extend_from_slice(
-            b"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0}}",
-        );
-    }
-    let kind: &[u8] = if stream { b"text/event-stream" } else { b"application/json" };
-    let extra = [Field::new(b"x-vsr-fast-response", b"true").expect("a valid field")];
+    let fixed = Fixed { id: &id, created: exchange.flow.at.get() / 1000, text: &answer.text };
+    let body = fixed.body(exchange.dialect(), answer.stream);
+    let kind: &[u8] = if answer.stream { b"text/event-stream" } else { b"application/json" };
+    let generation = exchange.generation.clone();
+    let decision = generation.policy.decision_name(answer.decision).as_bytes();
+    let extra: SmallVec<[Field<'_>; 2]> =
+        [(&b"x-vsr-fast-response"[..], &b"true"[..]), (b"x-vsr-selected-decision", decision)]
+            .into_iter()
+            .filter_map(|(name, value)| Field::new(name, value).ok())
+            .collect();
     connection.respond(exchange, 200, kind, &body, &extra).await
 }

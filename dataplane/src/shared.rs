@@ -1,11 +1,12 @@
 //! What all workers of a process share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use pintle_routing::ids::{DecisionId, LoraId, ModelId, Target};
+use pintle_routing::limits::{Buckets, Limits};
 use pintle_routing::policy::Policy;
 use pintle_routing::units::UnixMillis;
 use pintle_sessions::{NameId, Store};
@@ -22,6 +23,8 @@ pub struct Generation {
     pub serial: u64,
     /// What decides.
     pub policy: Policy,
+    /// How often, and for how many tokens, models may be asked.
+    pub limits: Limits,
     /// Bounds, deadlines, addresses.
     pub settings: Settings,
     /// Where models are served, indexed by the policy's model ids.
@@ -113,6 +116,9 @@ pub struct Shared {
     pub generation: ArcSwap<Generation>,
     /// Session memory.
     pub store: Arc<Store>,
+    /// What was consumed of the limits; outlives the rules. Locked for the moment of a charge, and not at all
+    /// without rules.
+    pub buckets: Mutex<Buckets>,
     /// Where flows go.
     pub sink: Box<dyn FlowSink>,
     /// Fixed at start.
@@ -149,6 +155,7 @@ impl Shared {
         Arc::new(Self {
             generation: ArcSwap::from_pointee(generation),
             store,
+            buckets: Mutex::new(Buckets::new(Buckets::DEFAULT_CAPACITY)),
             sink,
             startup,
             connections: AtomicUsize::new(0),

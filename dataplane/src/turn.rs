@@ -2,27 +2,29 @@
 
 use std::time::Instant;
 
-use pintle_routing::facts::{Facts, SessionIdentity};
-use pintle_routing::flow::Fault;
+use pintle_routing::facts::{Dialect, Facts, SessionIdentity};
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
-use pintle_routing::ids::Target;
+use pintle_routing::ids::{DecisionId, Target};
 use pintle_routing::learned::Learned;
 use pintle_routing::outcome::{Refusal, Route, SessionAction, Verdict};
 use pintle_routing::policy::Inputs;
 use pintle_routing::units::{Micros, Tokens};
-use pintle_sessions::{Record, Store};
+use pintle_sessions::{NameId, Record, Store};
 use smallvec::SmallVec;
 
 use crate::attempt::{self, Answered, Call, Failed};
+use crate::charge::Charge;
 use crate::connection::{Body, Connection, Exchange, Next};
 use crate::extract;
 use crate::failure::Failure;
 use crate::flow::Decided;
 use crate::json;
 use crate::learned;
+use crate::local;
 use crate::memory;
 use crate::relay;
 use crate::shared::now;
+use crate::upstream::backend::ModelBackends;
 
 /// Calls to backends that one request may cause.
 const MAX_ATTEMPTS: usize = 3;
@@ -38,11 +40,24 @@ pub(crate) struct Plan {
     /// The session's address and record.
     pub(crate) session: Option<SessionIdentity>,
     pub(crate) before: Option<Record>,
-    /// The tenant of a request that refers to state at a provider.
+    /// The tenant of a request that refers to state at a provider, or whose answer is kept there.
     pub(crate) tenant: Option<Vec<u8>>,
+    /// The request refers to such state.
+    pub(crate) stateful: bool,
+    /// The backend that keeps it.
+    pub(crate) keeper: Option<NameId>,
     pub(crate) stream: bool,
     /// Estimated prompt.
     pub(crate) prompt_tokens: Tokens,
+    /// What was charged against the limits.
+    pub(crate) charge: Option<Charge>,
+}
+
+/// An answer without a model.
+pub(crate) struct FixedAnswer {
+    pub(crate) decision: DecisionId,
+    pub(crate) text: String,
+    pub(crate) stream: bool,
 }
 
 /// Serves the turn whose head and body lie in the connection's buffers.
@@ -57,10 +72,10 @@ pub(crate) async fn serve(
     let learned = learned::measure(connection, exchange, body).await?;
     let plan = match decide(connection, exchange, body, learned.as_ref())? {
         Conclusion::Route(plan) => plan,
-        Conclusion::Answer(text, stream) => {
-            return Ok(relay::fixed_answer(connection, exchange, &text, stream).await);
+        Conclusion::Answer(answer) => {
+            return Ok(relay::fixed_answer(connection, exchange, &answer).await);
         }
-        Conclusion::Refuse(refusal) => return Err(refused(refusal)),
+        Conclusion::Refuse(refusal) => return Err(Failure::refusal(refusal)),
     };
     let answered = reach(connection, exchange, &plan, body).await?;
     // The body is not needed any more, and the answer may take minutes.
@@ -70,18 +85,8 @@ pub(crate) async fn serve(
 
 enum Conclusion {
     Route(Box<Plan>),
-    Answer(String, bool),
+    Answer(FixedAnswer),
     Refuse(Refusal),
-}
-
-fn refused(refusal: Refusal) -> Failure {
-    let mut failure = Failure::client(refusal.status, refusal.code, refusal.message);
-    failure.kind = refusal.kind;
-    if refusal.status >= 500 {
-        // The request could have been served, had its models been up.
-        failure.fault = Fault::Upstream;
-    }
-    failure
 }
 
 /// Reads the facts and decides. Nothing here waits.
@@ -114,7 +119,7 @@ fn decide(
     }
 
     let now = now();
-    let memory::Recalled { before, snapshot, provider_owner } =
+    let memory::Recalled { before, snapshot, provider_owner, provider_backend } =
         memory::recall(store, &mut facts, extract::tenant(view), text, &spans, now);
     let live = worker.live.borrow();
     let foresight = generation
@@ -134,7 +139,7 @@ fn decide(
     let elapsed = started.elapsed();
     exchange.flow.timings.routing_us = Micros(elapsed.as_micros() as u64);
 
-    let conclusion = match &outcome.verdict {
+    let mut conclusion = match &outcome.verdict {
         Verdict::Route(route) => {
             generation.meters.routed(elapsed.as_secs_f64(), route.decision.map(|decision| decision.index()));
             Conclusion::Route(Box::new(Plan {
@@ -142,15 +147,20 @@ fn decide(
                 model: spans.model.span(),
                 session: facts.session,
                 before,
-                tenant: facts.provider_state.is_some().then(|| extract::tenant(view).to_vec()),
+                tenant: (facts.provider_state.is_some() || is_kept(&spans))
+                    .then(|| extract::tenant(view).to_vec()),
+                stateful: facts.provider_state.is_some(),
+                keeper: provider_backend,
                 stream: facts.stream,
                 prompt_tokens: Tokens(facts.envelope_bytes.div_ceil(4)),
+                charge: None,
             }))
         }
-        Verdict::Answer(answer) => Conclusion::Answer(
-            generation.policy.fast_response(answer.decision).unwrap_or_default().to_owned(),
-            facts.stream,
-        ),
+        Verdict::Answer(answer) => Conclusion::Answer(FixedAnswer {
+            decision: answer.decision,
+            text: generation.policy.fast_response(answer.decision).unwrap_or_default().to_owned(),
+            stream: facts.stream,
+        }),
         Verdict::Refuse(refusal) => Conclusion::Refuse(refusal.clone()),
     };
     exchange.flow.decided = Some(Decided {
@@ -162,7 +172,16 @@ fn decide(
         foresight,
         outcome,
     });
+    if let Conclusion::Route(plan) = &mut conclusion {
+        let model = &generation.policy.models()[plan.route.target.model.index()].name;
+        plan.charge = Charge::take(&worker.shared, &generation, facts.identity, model, plan.prompt_tokens)?;
+    }
     Ok(conclusion)
+}
+
+/// Whether the provider keeps the answer, so that a later request may refer to it by its id.
+fn is_kept(spans: &json::Spans) -> bool {
+    spans.dialect == Dialect::OpenAiResponses && !spans.unstored
 }
 
 /// Finds where in the body everything lies.
@@ -184,14 +203,20 @@ async fn reach(
     body: Body,
 ) -> Result<Answered, Failure> {
     let generation = exchange.generation.clone();
+    let dialect = exchange.dialect();
     let mut last = None;
     let mut attempts = 0;
     let targets = std::iter::once(plan.route.target).chain(plan.route.alternatives.iter().copied());
     for target in targets {
         let model = &generation.upstreams.models[target.model.index()];
         let preferred = preferred_backend(connection, plan, target, &generation);
-        let mut tried: SmallVec<[usize; 4]> = SmallVec::new();
-        while tried.len() < MAX_ATTEMPTS_PER_MODEL && attempts < MAX_ATTEMPTS {
+        let mut tried = barred(model, plan, target, exchange);
+        if !model.backends.is_empty() && tried.len() == model.backends.len() {
+            last.get_or_insert_with(|| unspoken(&model.name, model, dialect));
+            continue;
+        }
+        let most = tried.len() + MAX_ATTEMPTS_PER_MODEL;
+        while tried.len() < most && attempts < MAX_ATTEMPTS {
             let picked = connection.worker.balancer.borrow_mut().pick(
                 target.model.index(),
                 model,
@@ -213,7 +238,7 @@ async fn reach(
                 model: plan.model,
                 decision: plan.route.decision,
                 selected: plan.route.action != SessionAction::Explicit,
-                stateful: plan.tenant.is_some(),
+                stateful: plan.stateful,
             };
             match attempt::call(connection, exchange, &call).await {
                 Ok(answered) => return Ok(answered),
@@ -228,6 +253,31 @@ async fn reach(
         let name = &generation.policy.models()[plan.route.target.model.index()].name;
         Failure::upstream(502, "no_backend", format!("Model {name} has no backend that could be tried."))
     }))
+}
+
+/// Backends of a target that cannot serve the request: those that do not speak its API, and, where one keeps the
+/// state that it refers to, all others.
+fn barred(model: &ModelBackends, plan: &Plan, target: Target, exchange: &Exchange) -> SmallVec<[usize; 4]> {
+    let names = &exchange.generation.names;
+    let keeps = |index| Some(names.backend(target.model, index)) == plan.keeper;
+    let keeper = (0..model.backends.len()).find(|index| keeps(*index));
+    let mute = |index: usize| model.backends[index].spec.path(exchange.dialect()).is_none();
+    (0..model.backends.len())
+        .filter(|index| mute(*index) || keeper.is_some_and(|keeper| keeper != *index))
+        .collect()
+}
+
+/// A request that no backend of its model would understand.
+fn unspoken(name: &str, model: &ModelBackends, dialect: Dialect) -> Failure {
+    let spoken = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages]
+        .into_iter()
+        .filter(|other| model.backends.iter().any(|backend| backend.spec.path(*other).is_some()))
+        .map(local::path);
+    let others = spoken.collect::<Vec<_>>().join(" or ");
+    let asked = local::path(dialect);
+    let message =
+        format!("Model {name} is not served by any backend that speaks {asked}; ask for it at {others}.");
+    Failure::client(400, "unsupported_api", message).about("model")
 }
 
 /// The backend that served the session's last turn on this model holds its prefix cache.

@@ -25,6 +25,7 @@ use pintle_dataplane::meters::{self, Meters};
 use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
 use pintle_dataplane::upstream::Upstreams;
 use pintle_dataplane::worker;
+use pintle_routing::limits::Limits;
 use pintle_routing::policy::Policy;
 use pintle_routing::signals::CompileError;
 use pintle_sessions::{Options, Store};
@@ -358,6 +359,7 @@ fn generation(
     let policy = prepared.policy;
     Generation {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        limits: Limits::compile(&prepared.config),
         settings: wire::settings(&prepared.config),
         meters: Meters::of(&policy, earlier.map(|generation| &generation.meters)),
         names: Interned::of(&policy, &upstreams, store),

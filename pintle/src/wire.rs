@@ -185,10 +185,6 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
             // Upstream keeps the endpoints of every entry of that name.
             let entries = config.providers.models.iter().enumerate();
             for (entry, provider) in entries.filter(|(_, provider)| provider.name == model.name) {
-                if let Some(why) = unserved_model(provider) {
-                    warnings.push(why);
-                    continue;
-                }
                 for (index, backend) in provider.backend_refs.iter().enumerate() {
                     match backend_spec(config, provider, backend, index, secrets.key(entry, index)) {
                         Ok(spec) => specs.push(spec),
@@ -200,13 +196,6 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
         })
         .collect();
     Wired { models, warnings }
-}
-
-/// Why no backend of a model is served yet.
-fn unserved_model(provider: &ProviderModel) -> Option<String> {
-    (provider.api_format == "anthropic").then(|| {
-        format!("model {}: api_format anthropic is not served yet; its backends are left out", provider.name)
-    })
 }
 
 /// Why a backend is not served yet. A key must never go out over plain HTTP because TLS was asked for in vain.
@@ -225,7 +214,6 @@ fn address(backend: &BackendRef) -> &str {
 pub(crate) fn unserved(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for provider in &config.providers.models {
-        lines.extend(unserved_model(provider));
         for backend in &provider.backend_refs {
             if let Some(why) = unserved_backend(backend) {
                 lines.push(format!("model {}: backend {:?}: {why}", provider.name, address(backend)));
@@ -247,7 +235,6 @@ fn backend_spec(
         (true, 0) => "primary".to_owned(),
         (true, index) => format!("backend-{}", index + 1),
     };
-    let profiled = !backend.base_url.is_empty();
     let address = address(backend);
     let place = endpoint::split(address, &backend.protocol);
     if let Some(why) = unserved_backend(backend) {
@@ -256,25 +243,12 @@ fn backend_spec(
     if place.host.is_empty() {
         return Err(format!("backend {name}: no host in {address:?}"));
     }
-    let prefix = place.path.trim_end_matches('/');
-    let suffix = match backend.provider.as_str() {
-        "minimax" => "/v1/chat/completions",
-        _ => "/chat/completions",
-    };
-    let mut chat_path = match (&*backend.chat_path, prefix, profiled) {
-        ("", "", false) => format!("/v1{suffix}"),
-        ("", prefix, _) => format!("{prefix}{suffix}"),
-        (path, ..) if path.starts_with('/') => path.to_owned(),
-        (path, ..) => format!("/{path}"),
-    };
-    if !backend.api_version.is_empty() {
-        chat_path.push_str("?api-version=");
-        chat_path.push_str(&backend.api_version);
-    }
+    let paths = paths(provider, backend, &place.path);
     let mut headers: Vec<(String, String)> = Vec::new();
     if let Some(key) = key {
         let (header, prefix) = match backend.provider.as_str() {
             "anthropic" => ("x-api-key", ""),
+            "" if is_anthropic(provider) => ("x-api-key", ""),
             "azure-openai" => ("api-key", ""),
             _ => ("Authorization", "Bearer"),
         };
@@ -300,7 +274,9 @@ fn backend_spec(
         plain_effort: backend.provider == "openai" && place.host == "api.openai.com",
         host: place.host,
         port: place.port,
-        chat_path,
+        chat_path: paths.chat,
+        responses_path: paths.responses,
+        messages_path: paths.messages,
         weight: u32::try_from(backend.weight).unwrap_or(1).max(1),
         model_literal: literal(upstream_model(provider, backend)),
         lora_literals: card
@@ -309,6 +285,52 @@ fn backend_spec(
         headers,
         tls: place.https,
     })
+}
+
+/// Request targets by API.
+struct Paths {
+    chat: Option<String>,
+    responses: Option<String>,
+    messages: Option<String>,
+}
+
+fn is_anthropic(provider: &ProviderModel) -> bool {
+    provider.api_format == "anthropic"
+}
+
+/// Which APIs a backend speaks, and where. By `api_format` and the backend's `provider`; a server of no named
+/// provider is taken for vLLM and its like, which serve all three side by side.
+fn paths(provider: &ProviderModel, backend: &BackendRef, base: &str) -> Paths {
+    let prefix = base.trim_end_matches('/');
+    let profiled = !backend.base_url.is_empty();
+    let given = match &*backend.chat_path {
+        "" => None,
+        path if path.starts_with('/') => Some(path.to_owned()),
+        path => Some(format!("/{path}")),
+    };
+    let versioned = |path: String| match &*backend.api_version {
+        "" => path,
+        version => format!("{path}?api-version={version}"),
+    };
+    if is_anthropic(provider) {
+        let own = if prefix.ends_with("/v1") { "/messages" } else { "/v1/messages" };
+        let messages = given.unwrap_or_else(|| format!("{prefix}{own}"));
+        return Paths { chat: None, responses: None, messages: Some(versioned(messages)) };
+    }
+    const CHAT: &str = "/chat/completions";
+    let suffix = if backend.provider == "minimax" { "/v1/chat/completions" } else { CHAT };
+    let chat = given.unwrap_or_else(|| match (prefix, profiled) {
+        ("", false) => format!("/v1{suffix}"),
+        (prefix, _) => format!("{prefix}{suffix}"),
+    });
+    let beside = |path: &str| Some(versioned(format!("{}{path}", chat.strip_suffix(CHAT)?)));
+    let (responses, messages) = match &*backend.provider {
+        "" | "vllm" => (beside("/responses"), beside("/messages")),
+        "openai" => (beside("/responses"), None),
+        "anthropic" => (None, beside("/messages")),
+        _ => (None, None),
+    };
+    Paths { chat: Some(versioned(chat)), responses, messages }
 }
 
 /// The model's name at this backend: by the backend's type, its provider, then what upstream calls the

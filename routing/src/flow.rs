@@ -458,4 +458,7 @@ pub struct Ending {
     pub committed: bool,
     /// The backend's finish reason.
     pub finish_reason: Option<String>,
+    /// What the client was told if it failed, or would have been, had it waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

@@ -26,7 +26,7 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),
     (
         "global.services",
-        &["api", "response_api", "observability", "ratelimit", "router_replay", "startup_status"],
+        &["api", "response_api", "observability", "router_replay", "startup_status"],
     ),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
     ("global.integrations", &["tools", "looper"]),

@@ -197,6 +197,11 @@ impl<S: Strings> Scan<'_, '_, S> {
                     seen.once(14, "n", cursor)?;
                     spans.n = cursor.integer_or_skip()?;
                 }
+                b"store" => {
+                    seen.once(16, "store", cursor)?;
+                    spans.unstored = cursor.peek() == b'f';
+                    cursor.skip()?;
+                }
                 b"stream_options" => {
                     seen.once(15, "stream_options", cursor)?;
                     stream_options(cursor, spans)?;

@@ -193,6 +193,8 @@ pub struct Spans {
     pub stream_options: Option<Span>,
     /// `stream_options.include_usage`
     pub include_usage: bool,
+    /// `store` is false: the provider is not to keep the answer.
+    pub unstored: bool,
     /// Items of a Responses input that refer to items kept by the provider.
     pub item_references: u32,
 }
@@ -220,6 +222,7 @@ impl Default for Spans {
             n: None,
             stream_options: None,
             include_usage: false,
+            unstored: false,
             item_references: 0,
         }
     }

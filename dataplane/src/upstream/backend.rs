@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use pintle_routing::facts::Dialect;
 
 /// What the binary says about a backend.
 #[derive(Debug, Clone)]
@@ -17,8 +18,12 @@ pub struct BackendSpec {
     pub port: u16,
     /// Value of the Host header.
     pub authority: String,
-    /// Request target of chat completions.
-    pub chat_path: String,
+    /// Request target of chat completions; `None` where they are not spoken.
+    pub chat_path: Option<String>,
+    /// Request target of OpenAI's Responses; `None` where they are not spoken.
+    pub responses_path: Option<String>,
+    /// Request target of Anthropic's Messages; `None` where they are not spoken.
+    pub messages_path: Option<String>,
     /// Share of the model's traffic, at least 1.
     pub weight: u32,
     /// The model as this backend knows it: a JSON string with its quotes.
@@ -32,6 +37,17 @@ pub struct BackendSpec {
     pub plain_effort: bool,
     /// Speak TLS.
     pub tls: bool,
+}
+
+impl BackendSpec {
+    /// Request target of an API; `None` if the backend does not speak it.
+    pub fn path(&self, dialect: Dialect) -> Option<&str> {
+        match dialect {
+            Dialect::OpenAiChat => self.chat_path.as_deref(),
+            Dialect::OpenAiResponses => self.responses_path.as_deref(),
+            Dialect::AnthropicMessages => self.messages_path.as_deref(),
+        }
+    }
 }
 
 /// Whether a backend has answered lately. Shared by all workers, kept across reloads.

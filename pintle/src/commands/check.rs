@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pintle_config::{CheckOptions, Format, Profile};
+use pintle_routing::limits::Limits;
 
 use crate::cli::{Check, FormatArg, ProfileArg};
 use crate::output::print;
@@ -30,7 +31,12 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
         if !failed && let Some(config) = pintle_config::load(&bytes, &name, profile).config {
             text.extend(crate::wire::unserved(&config).iter().map(|line| format!("note: {line}\n")));
             match crate::pretrained::policy(&config, profile) {
-                Ok(policy) => text.extend(policy.notes().iter().map(|note| format!("note: {note}\n"))),
+                Ok(policy) => {
+                    let limits = Limits::compile(&config);
+                    text.extend(
+                        policy.notes().iter().chain(limits.notes()).map(|note| format!("note: {note}\n")),
+                    );
+                }
                 Err(errors) => {
                     text.extend(errors.iter().map(|error| format!("error: {error}\n")));
                     failed = profile == Profile::Pintle;

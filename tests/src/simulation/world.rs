@@ -513,6 +513,7 @@ impl World {
         Served {
             session: flight.identity,
             stateful_tenant: flight.tenant.as_deref(),
+            kept_tenant: flight.tenant.as_deref(),
             model: number(policy.target_name(target)),
             decision: decision.map_or(NameId::NONE, |decision| number(policy.decision_name(decision))),
             backend: number("backend-0"),

@@ -88,6 +88,7 @@ fn write_ending(page: &mut Page, document: &FlowDocument) {
         fault => page.bad(&format!("{}{}", ending.status, blame(fault))),
     };
     page.pair("status", &status);
+    page.pair("error", &clean(ending.error.as_deref().unwrap_or_default()));
     page.pair("finish", &clean(ending.finish_reason.as_deref().unwrap_or_default()));
     let memory = if ending.committed { "the turn is remembered" } else { "the turn is not remembered" };
     page.pair("session memory", memory);
