@@ -158,8 +158,11 @@ template <class T> PK_DEVICE void pk_parts_finish(const pk_epilogue &to, const f
   }
 }
 
+// Steps of k whose operands are asked for before the first is used: a skinny block's time is the time of its loads.
+#define PK_DEPTH (PK_FRAGMENT == 4 ? 2 : 4)
+
 // 16 rows of a against 32 rows of w; the four waves share k between them. Operands go straight from memory to
-// registers: each is used once, so staging them would only add latency.
+// registers: each is used once, so staging them would only add latency. Steps past k are zeros.
 template <class T> PK_DEVICE void pk_gemm_skinny(const pk_gemm_args &a) {
   const uint32_t rows = *a.rows, m0 = pk_block_y() * 16, n0 = pk_block_x() * 32;
   if (m0 >= rows) return;
@@ -167,13 +170,19 @@ template <class T> PK_DEVICE void pk_gemm_skinny(const pk_gemm_args &a) {
   const int lane = pk_lane();
   const uint16_t *from_a = (const uint16_t *)a.a + (size_t)m0 * a.k, *from_w = (const uint16_t *)a.w + (size_t)n0 * a.k;
   pk_acc acc[2] = {};
-  for (uint32_t k0 = pk_wave() * PK_GEMM_K; k0 < a.k; k0 += PK_WAVES * PK_GEMM_K) {
-    const pk_fragment x = pk_load_fragment_rows(from_a + k0, rows - m0, a.k, lane);
-    PK_UNROLL for (int i = 0; i < 2; i++) {
-      const int left = (int)(a.n - n0) - 16 * i;
-      const pk_fragment w = pk_load_fragment_rows(from_w + k0 + (size_t)(16 * i) * a.k, left, a.k, lane);
-      pk_multiply<T>(w, x, acc[i]);
+  PK_ROLLED for (uint32_t k0 = pk_wave() * PK_GEMM_K; k0 < a.k; k0 += PK_DEPTH * PK_WAVES * PK_GEMM_K) {
+    pk_fragment x[PK_DEPTH], w[PK_DEPTH][2];
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++) {
+      const uint32_t k = k0 + s * PK_WAVES * PK_GEMM_K;
+      const bool inside = k < a.k;
+      x[s] = pk_load_fragment_rows(from_a + k, inside ? rows - m0 : 0, a.k, lane);
+      PK_UNROLL for (int i = 0; i < 2; i++) {
+        const int left = inside ? (int)(a.n - n0) - 16 * i : 0;
+        w[s][i] = pk_load_fragment_rows(from_w + k + (size_t)(16 * i) * a.k, left, a.k, lane);
+      }
     }
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++)
+      PK_UNROLL for (int i = 0; i < 2; i++) pk_multiply<T>(w[s][i], x[s], acc[i]);
   }
   PK_UNROLL for (int i = 0; i < 2; i++) pk_slab_put<32>(slabs + pk_wave() * 16 * 36, acc[i], i);
   PK_SYNC();
@@ -197,14 +206,18 @@ template <class T> PK_DEVICE void pk_gemm_i8_mid(const pk_gemm_i8_args &a) {
   if (m0 >= rows || n0 >= a.n) return;
   const int lane = pk_lane();
   pk_acc_i32 acc[2][2] = {};
-  for (uint32_t k0 = 0; k0 < a.k; k0 += PK_GEMM_K) {
-    pk_fragment_i8 x[2], w[2];
-    PK_UNROLL for (int i = 0; i < 2; i++) {
-      x[i] = pk_load_fragment_i8(a.a + (size_t)(m0 + 16 * i) * a.k + k0, (int)(rows - m0) - 16 * i, a.k, lane);
-      w[i] = pk_load_fragment_i8(a.w + (size_t)(n0 + 16 * i) * a.k + k0, (int)(a.n - n0) - 16 * i, a.k, lane);
-    }
-    PK_UNROLL for (int i = 0; i < 2; i++)
-      PK_UNROLL for (int j = 0; j < 2; j++) pk_multiply_i8(w[i], x[j], acc[i][j]);
+  PK_ROLLED for (uint32_t k0 = 0; k0 < a.k; k0 += PK_DEPTH * PK_GEMM_K) {
+    pk_fragment_i8 x[PK_DEPTH][2], w[PK_DEPTH][2];
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++)
+      PK_UNROLL for (int i = 0; i < 2; i++) {
+        const uint32_t k = k0 + s * PK_GEMM_K;
+        const bool inside = k < a.k;
+        x[s][i] = pk_load_fragment_i8(a.a + (size_t)(m0 + 16 * i) * a.k + k, inside ? (int)(rows - m0) - 16 * i : 0, a.k, lane);
+        w[s][i] = pk_load_fragment_i8(a.w + (size_t)(n0 + 16 * i) * a.k + k, inside ? (int)(a.n - n0) - 16 * i : 0, a.k, lane);
+      }
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++)
+      PK_UNROLL for (int i = 0; i < 2; i++)
+        PK_UNROLL for (int j = 0; j < 2; j++) pk_multiply_i8(w[s][i], x[s][j], acc[i][j]);
   }
   PK_SHARED(float, slabs, PK_WAVES * 16 * 36);
   float *slab = slabs + pk_wave() * 16 * 36;
@@ -224,12 +237,17 @@ template <class T> PK_DEVICE void pk_gemm_i8_skinny(const pk_gemm_i8_args &a) {
   PK_SHARED(float, slabs, PK_WAVES * 16 * 36);
   const int lane = pk_lane();
   pk_acc_i32 acc[2] = {};
-  for (uint32_t k0 = pk_wave() * PK_GEMM_K; k0 < a.k; k0 += PK_WAVES * PK_GEMM_K) {
-    const pk_fragment_i8 x = pk_load_fragment_i8(a.a + (size_t)m0 * a.k + k0, rows - m0, a.k, lane);
-    PK_UNROLL for (int i = 0; i < 2; i++) {
-      const int8_t *w = a.w + (size_t)(n0 + 16 * i) * a.k + k0;
-      pk_multiply_i8(pk_load_fragment_i8(w, (int)(a.n - n0) - 16 * i, a.k, lane), x, acc[i]);
+  PK_ROLLED for (uint32_t k0 = pk_wave() * PK_GEMM_K; k0 < a.k; k0 += PK_DEPTH * PK_WAVES * PK_GEMM_K) {
+    pk_fragment_i8 x[PK_DEPTH], w[PK_DEPTH][2];
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++) {
+      const uint32_t k = k0 + s * PK_WAVES * PK_GEMM_K;
+      const bool inside = k < a.k;
+      x[s] = pk_load_fragment_i8(a.a + (size_t)m0 * a.k + k, inside ? rows - m0 : 0, a.k, lane);
+      PK_UNROLL for (int i = 0; i < 2; i++)
+        w[s][i] = pk_load_fragment_i8(a.w + (size_t)(n0 + 16 * i) * a.k + k, inside ? (int)(a.n - n0) - 16 * i : 0, a.k, lane);
     }
+    PK_UNROLL for (int s = 0; s < PK_DEPTH; s++)
+      PK_UNROLL for (int i = 0; i < 2; i++) pk_multiply_i8(w[s][i], x[s], acc[i]);
   }
   PK_UNROLL for (int i = 0; i < 2; i++) pk_slab_put<32>(slabs + pk_wave() * 16 * 36, pk_widen_acc(acc[i]), i);
   PK_SYNC();
