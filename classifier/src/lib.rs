@@ -9,6 +9,7 @@ pub mod encoder;
 pub mod model;
 pub mod reader;
 pub mod service;
+pub mod shelf;
 pub mod signals;
 pub mod store;
 #[cfg(test)]

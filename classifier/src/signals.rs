@@ -5,11 +5,13 @@
 //! [`SignalPlan::tell`] makes [`Learned`] of the answers. Thresholds are not applied here:
 //! that is routing's part, where decisions can be repeated without any model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pintle_routing::evidence::Unknown;
+use pintle_routing::facts::Facts;
 use pintle_routing::learned::Learned;
-use pintle_routing::signals::SignalKind;
+use pintle_routing::signals::{SignalKind, evaluation_text};
 
 use crate::reader::{Head, TextModel, TextReading, Wanted};
 
@@ -99,6 +101,10 @@ pub struct SignalPlan {
     /// Earlier user turns that are compared, at most.
     reask: Option<usize>,
     heads: [Option<Source>; 6],
+    /// Selectors read the query's vector.
+    query: bool,
+    /// Texts that stand for models, as vectors; an empty one could not be embedded.
+    descriptions: Option<Vec<Vec<f32>>>,
     history: bool,
     compression: Compression,
     /// Families that read the whole text although others read a shortened one.
@@ -127,7 +133,7 @@ struct KnowledgeBase {
 impl SignalPlan {
     /// Nothing is asked of any model.
     pub fn is_empty(&self) -> bool {
-        self.families.is_empty()
+        self.families.is_empty() && !self.query && self.descriptions.is_none()
     }
 
     /// Who measures each family that the configuration uses.
@@ -155,6 +161,9 @@ impl SignalPlan {
         ];
         for (_, family) in compares.into_iter().filter(|(used, _)| *used) {
             items.add(self.embedder, current(family), Wanted::EMBEDDING);
+        }
+        if self.query || self.descriptions.is_some() {
+            items.add(self.embedder, TextRef::Current, Wanted::EMBEDDING);
         }
         if let Some((source, _)) = &self.preference {
             items.add(*source, current(SignalKind::Preference), Wanted::EMBEDDING);
@@ -226,6 +235,16 @@ impl Items {
 }
 
 impl Question {
+    /// The texts of a request, as far as its policy's needs had them read.
+    pub fn of(facts: &Facts<'_>) -> Self {
+        let owned = |texts: &[Cow<'_, str>]| texts.iter().map(|text| text.to_string()).collect();
+        Self {
+            current: evaluation_text(facts).into_owned(),
+            prior_user: owned(&facts.texts.prior_user),
+            non_user: owned(&facts.texts.non_user),
+        }
+    }
+
     pub(crate) fn text<'a>(&'a self, text: TextRef, compressed: Option<&'a str>) -> &'a str {
         match text {
             TextRef::Current => &self.current,

@@ -3,7 +3,6 @@
 //! The body is scanned here for the texts alone and again for the decision. That costs a small part of what
 //! reading a text with any model costs, and nothing of a request is borrowed while it waits.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,6 @@ use pintle_classifier::service::{Classifier, Overloaded, Priority};
 use pintle_classifier::signals::{Question, SignalPlan};
 use pintle_routing::evidence::Unknown;
 use pintle_routing::learned::Learned;
-use pintle_routing::signals::evaluation_text;
 use pintle_routing::units::Micros;
 
 use crate::connection::{Body, Connection, Exchange};
@@ -80,10 +78,5 @@ fn question(connection: &Connection, exchange: &Exchange, body: Body) -> Result<
         key: &|_, _| 0,
     };
     let facts = extract::facts(view, text, &spans, generation.policy.needs(), &options);
-    let owned = |texts: &[Cow<'_, str>]| texts.iter().map(|text| text.to_string()).collect();
-    Ok(Question {
-        current: evaluation_text(&facts).into_owned(),
-        prior_user: owned(&facts.texts.prior_user),
-        non_user: owned(&facts.texts.non_user),
-    })
+    Ok(Question::of(&facts))
 }

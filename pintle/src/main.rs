@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod environment;
+mod meaning;
 mod output;
 mod pretrained;
 mod resolve;

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
+use crate::meaning::{self, Meaning};
 use crate::sink::JournalSink;
 use crate::upgrade::{self, Host, Predecessor, Program, UpgradeError};
 use crate::{environment, resolve, wire};
@@ -141,7 +142,8 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
         warn!("{warning}");
     }
     let source = prepared.bytes.clone();
-    let generation = generation(prepared, wired, &store, None);
+    let meaning = Meaning::new(&options.config);
+    let generation = generation(prepared, wired, &store, &meaning, None);
     for host in resolve::resolve(&generation.upstreams) {
         warn!(host, "backend host has no address yet; its models are tried elsewhere");
     }
@@ -156,6 +158,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let running = Plane {
         shared: shared.clone(),
         source: Mutex::new(source),
+        meaning,
         host: host.clone(),
         predecessor: predecessor.as_ref().map(Predecessor::pid),
     };
@@ -219,6 +222,7 @@ struct Plane {
     shared: Arc<Shared>,
     /// The configuration file in force.
     source: Mutex<Vec<u8>>,
+    meaning: Meaning,
     host: Arc<Host>,
     /// The process that this one has taken over from.
     predecessor: Option<u32>,
@@ -353,10 +357,15 @@ fn generation(
     prepared: Prepared,
     wired: wire::Wired,
     store: &Store,
+    meaning: &Meaning,
     earlier: Option<&Generation>,
 ) -> Generation {
     let upstreams = Upstreams::build(wired.models, earlier.map(|generation| &generation.upstreams));
     let policy = prepared.policy;
+    let reading = meaning.reading(&prepared.config, &policy).unwrap_or_else(|error| {
+        warn!(%error, "no classifier: signals that take one are unknown");
+        None
+    });
     Generation {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         limits: Limits::compile(&prepared.config),
@@ -365,7 +374,7 @@ fn generation(
         names: Interned::of(&policy, &upstreams, store),
         policy,
         upstreams,
-        reading: None,
+        reading,
     }
 }
 
@@ -417,7 +426,7 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     notes.extend(wired.warnings.iter().cloned());
     let findings = findings(&prepared.report);
     shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);
-    let next = generation(prepared, wired, &shared.store, Some(&before));
+    let next = generation(prepared, wired, &shared.store, &plane.meaning, Some(&before));
     resolve::resolve(&next.upstreams);
     let digest = next.policy.digest_hex();
     // Applied all the same: keys and addresses may have changed behind an unchanged file.
@@ -492,6 +501,7 @@ fn status(plane: &Plane) -> Value {
         "life": format!("{:?}", shared.life()).to_lowercase(),
         "generation": generation.serial,
         "policy_digest": generation.policy.digest_hex(),
+        "classifier": meaning::status(generation.reading.as_ref()),
         "workers": shared.startup.workers.len(),
         "took_over_from": plane.predecessor,
         "successor": plane.host.successor(),

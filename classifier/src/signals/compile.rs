@@ -40,6 +40,8 @@ pub struct Inputs<'a> {
     pub config: &'a Config,
     /// What its policy asks for.
     pub needs: LearnedNeeds,
+    /// Texts that stand for models, in the policy's order.
+    pub descriptions: &'a [String],
     /// Models and manifests.
     pub shelf: &'a dyn Shelf,
 }
@@ -56,7 +58,7 @@ impl SignalPlan {
     /// Opens the models that the policy needs and embeds the examples. A family whose model or examples are
     /// missing is unknown, and [`SignalPlan::families`] says why; that never fails the load of a configuration.
     pub fn compile(inputs: &Inputs<'_>) -> Self {
-        let Inputs { config, needs, shelf } = *inputs;
+        let Inputs { config, needs, descriptions, shelf } = *inputs;
         let mut builder =
             Builder { shelf, models: Vec::new(), families: Vec::new(), vectors: HashMap::new() };
         let signals = &config.routing.signals;
@@ -70,6 +72,8 @@ impl SignalPlan {
             || used(SignalKind::Complexity)
             || used(SignalKind::Kb)
             || used(SignalKind::Reask)
+            || needs.query_embedding
+            || needs.model_similarity
             || contrastive;
         let embedder = if compares { builder.open(None) } else { Opened::missing(Unknown::NoClassifier) };
         let semantic = BankParams::from(&catalog.embeddings.semantic.embedding_config.prototype_scoring);
@@ -153,6 +157,14 @@ impl SignalPlan {
             // One more than any rule asks for shows how far a streak goes on.
             signals.reasks.iter().map(|rule| lookback(rule.lookback_turns) + 1).max().unwrap_or(0)
         });
+        let descriptions = needs.model_similarity.then(|| {
+            builder.embed(&embedder, descriptions);
+            let vector = |text: &String| builder.vectors.get(text).cloned().unwrap_or_default();
+            descriptions.iter().map(vector).collect()
+        });
+        if needs.query_embedding || needs.model_similarity {
+            builder.families.push(embedder.status("selection", String::new()));
+        }
         let mut heads = [None; 6];
         for head in Head::ALL.into_iter().filter(|head| used(family_of(*head))) {
             let only_contrastive =
@@ -175,6 +187,8 @@ impl SignalPlan {
             kb,
             reask,
             heads,
+            query: needs.query_embedding,
+            descriptions,
             history: needs.history,
             compression: Compression::compile(&modules.prompt_compression),
             uncompressed: uncompressed(&modules.prompt_compression.skip_signals),
@@ -203,6 +217,12 @@ impl Opened {
     fn missing(why: Unknown) -> Self {
         Self { source: Source::Missing(why), model: String::new(), backend: "", note: String::new() }
     }
+
+    fn status(&self, family: &'static str, note: String) -> FamilyStatus {
+        let mut notes = vec![self.note.clone(), note];
+        notes.retain(|note| !note.is_empty());
+        FamilyStatus { family, model: self.model.clone(), backend: self.backend, note: notes.join("; ") }
+    }
 }
 
 impl Builder<'_> {
@@ -227,34 +247,32 @@ impl Builder<'_> {
     }
 
     fn report(&mut self, family: SignalKind, opened: &Opened, note: String) {
-        let mut notes = vec![opened.note.clone(), note];
-        notes.retain(|note| !note.is_empty());
-        self.families.push(FamilyStatus {
-            family: family.as_str(),
-            model: opened.model.clone(),
-            backend: opened.backend,
-            note: notes.join("; "),
-        });
+        self.families.push(opened.status(family.as_str(), note));
+    }
+
+    /// Makes vectors of texts that have none yet, as far as the model can.
+    fn embed(&mut self, embedder: &Opened, texts: &[String]) {
+        let Source::Model(model) = embedder.source else { return };
+        let slot = &self.models[model];
+        let unknown: Vec<&String> = texts.iter().filter(|text| !self.vectors.contains_key(*text)).collect();
+        let Some(backend) = slot.backends.first().filter(|_| !unknown.is_empty()) else { return };
+        let mut session = backend.session();
+        for chunk in unknown.chunks(EXAMPLES_PER_CALL) {
+            let borrowed: Vec<&str> = chunk.iter().map(|text| text.as_str()).collect();
+            let mut readings: Vec<TextReading> = Vec::with_capacity(borrowed.len());
+            if let Err(error) = session.read(&borrowed, Wanted::EMBEDDING, &mut readings) {
+                tracing::error!(model = slot.name, %error, "examples cannot be embedded");
+                return;
+            }
+            for (text, reading) in chunk.iter().zip(readings) {
+                self.vectors.insert((*text).clone(), reading.embedding);
+            }
+        }
     }
 
     /// Embeds the texts and thins them. `None` without a model, or if no text has a vector.
     fn bank(&mut self, embedder: &Opened, texts: &[String], params: BankParams, mean: bool) -> Option<Bank> {
-        let Source::Model(model) = embedder.source else { return None };
-        let unknown: Vec<&String> = texts.iter().filter(|text| !self.vectors.contains_key(*text)).collect();
-        if !unknown.is_empty() {
-            let mut session = self.models[model].backends.first()?.session();
-            for chunk in unknown.chunks(EXAMPLES_PER_CALL) {
-                let borrowed: Vec<&str> = chunk.iter().map(|text| text.as_str()).collect();
-                let mut readings: Vec<TextReading> = Vec::with_capacity(borrowed.len());
-                if let Err(error) = session.read(&borrowed, Wanted::EMBEDDING, &mut readings) {
-                    tracing::error!(model = self.models[model].name, %error, "examples cannot be embedded");
-                    return None;
-                }
-                for (text, reading) in chunk.iter().zip(readings) {
-                    self.vectors.insert((*text).clone(), reading.embedding);
-                }
-            }
-        }
+        self.embed(embedder, texts);
         let examples: Vec<(&str, Vec<f32>)> = texts
             .iter()
             .filter_map(|text| Some((text.as_str(), self.vectors.get(text)?.clone())))

@@ -30,6 +30,16 @@ pub(super) fn tell(plan: &SignalPlan, question: &Question, items: &[Item], answe
     if plan.complexity.is_some() {
         learned.complexity = reading(teller.complexity());
     }
+    if plan.query {
+        learned.query_embedding = reading(teller.query().map(<[f32]>::to_vec));
+    }
+    if let Some(descriptions) = &plan.descriptions {
+        learned.model_similarity = reading(teller.query().map(|query| {
+            // Not a number where the description could not be embedded.
+            let similarity = |text: &Vec<f32>| if text.is_empty() { f64::NAN } else { cosine(text, query) };
+            descriptions.iter().map(similarity).collect()
+        }));
+    }
     if plan.kb.is_some() {
         learned.kb = reading(teller.kb());
     }
@@ -95,6 +105,12 @@ impl<'a> Teller<'a> {
 
     fn vector(&self, source: Source, family: SignalKind) -> Told<&'a [f32]> {
         let vector = &self.current(source, family)?.embedding;
+        if vector.is_empty() { Err(Unknown::NoInput) } else { Ok(vector) }
+    }
+
+    /// The whole current text: selectors are trained on those.
+    fn query(&self) -> Told<&'a [f32]> {
+        let vector = &self.answer(self.plan.embedder, TextRef::Current)?.embedding;
         if vector.is_empty() { Err(Unknown::NoInput) } else { Ok(vector) }
     }
 

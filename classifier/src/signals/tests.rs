@@ -67,7 +67,12 @@ pub(crate) fn config(yaml: &str) -> Config {
 pub(crate) fn plan_of(yaml: &str, shelf: &dyn Shelf) -> SignalPlan {
     let config = config(yaml);
     let policy = Policy::compile(&config, Profile::Pintle).expect("it compiles");
-    SignalPlan::compile(&Inputs { config: &config, needs: policy.learned_needs(), shelf })
+    SignalPlan::compile(&Inputs {
+        config: &config,
+        needs: policy.learned_needs(),
+        descriptions: policy.descriptions(),
+        shelf,
+    })
 }
 
 fn one() -> OneModel {

@@ -62,11 +62,7 @@ impl Tower {
         outer.set_nonblocking(true)?;
         inner.set_nonblocking(true)?;
         let inner = monoio::net::UnixStream::from_std(inner)?;
-        let bell = Arc::new(Bell {
-            tasks: SegQueue::new(),
-            ringing: AtomicBool::new(false),
-            socket: outer,
-        });
+        let bell = Arc::new(Bell { tasks: SegQueue::new(), ringing: AtomicBool::new(false), socket: outer });
         let tower = Rc::new(Self { bell, waiting: RefCell::default() });
         monoio::spawn(listen(Rc::downgrade(&tower), tower.bell.clone(), inner));
         Ok(tower)
@@ -194,7 +190,8 @@ mod tests {
                     *put.lock().unwrap() = Some(n);
                     bell.ring(task);
                 });
-                tasks.push(monoio::spawn(async move { waiting.until(|| place.lock().unwrap().take()).await }));
+                tasks
+                    .push(monoio::spawn(async move { waiting.until(|| place.lock().unwrap().take()).await }));
             }
             for (n, task) in tasks.into_iter().enumerate() {
                 assert_eq!(task.await, n);

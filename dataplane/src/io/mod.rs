@@ -8,8 +8,8 @@
 //! [`watchdog`]). That works alike for reads, writes and connects, on io_uring and on epoll, costs no
 //! timer per operation, and leaves nothing behind in the kernel.
 
-pub mod gate;
 pub mod bell;
+pub mod gate;
 pub mod gather;
 pub mod listener;
 pub mod runtime;

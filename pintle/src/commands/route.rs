@@ -14,9 +14,10 @@ use pintle_dataplane::http::head::{self, Field, RequestHead, parse_request};
 use pintle_dataplane::json::{self, ScanLimits, Spans};
 use pintle_dataplane::settings::Settings;
 use pintle_dataplane::shared::now;
-use pintle_routing::facts::Dialect;
+use pintle_routing::facts::{Dialect, Facts};
 use pintle_routing::flow::recorded::RecordedSession;
 use pintle_routing::flow::{FlowDocument, Request, VerdictRecord};
+use pintle_routing::learned::Learned;
 use pintle_routing::live::LiveSignals;
 use pintle_routing::policy::{Inputs, Policy, Record};
 use pintle_routing::units::UnixMillis;
@@ -25,6 +26,7 @@ use serde_json::value::RawValue;
 
 use super::check;
 use crate::cli::Route;
+use crate::meaning::Meaning;
 use crate::wire;
 
 const PATH: &str = "/v1/chat/completions";
@@ -78,7 +80,11 @@ pub(super) fn run(options: &Route) -> Result<ExitCode, Box<dyn Error>> {
         bytes: request.body.get().len() as u64,
         ..Request::default()
     };
-    if let Err(refused) = decide(&policy, &settings, &request, session.as_ref(), at, &mut document)? {
+    let meaning = Meaning::new(&options.config);
+    let measure = |facts: &Facts<'_>| meaning.measure(&config, &policy, facts);
+    let inputs =
+        Given { policy: &policy, settings: &settings, measure: &measure, session: session.as_ref(), at };
+    if let Err(refused) = decide(&inputs, &request, &mut document)? {
         document.verdict = VerdictRecord {
             kind: "refuse".to_owned(),
             status: Some(refused.status),
@@ -96,15 +102,22 @@ pub(super) fn run(options: &Route) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if is_refused { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
+/// What the decision is taken from besides the request.
+struct Given<'a> {
+    policy: &'a Policy,
+    settings: &'a Settings,
+    measure: &'a dyn Fn(&Facts<'_>) -> io::Result<Option<Learned>>,
+    session: Option<&'a RecordedSession>,
+    at: UnixMillis,
+}
+
 /// Takes the steps of the live path, in its order.
 fn decide(
-    policy: &Policy,
-    settings: &Settings,
+    given: &Given<'_>,
     request: &RequestFile,
-    session: Option<&RecordedSession>,
-    at: UnixMillis,
     document: &mut FlowDocument,
 ) -> Result<Result<(), Refused>, Box<dyn Error>> {
+    let Given { policy, settings, measure, session, at } = *given;
     let body = request.body.get();
     let text = head_text(request)?;
     let limits = head::Limits {
@@ -154,7 +167,8 @@ fn decide(
         live: &live,
         foresight: None,
     };
-    let outcome = policy.decide_with(&inputs);
+    let learned = measure(&facts)?;
+    let outcome = policy.decide_measured(&inputs, learned.as_ref().unwrap_or(Learned::none()));
     policy.describe(&inputs, &outcome, Record::Nothing, document);
     Ok(Ok(()))
 }

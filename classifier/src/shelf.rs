@@ -1,0 +1,350 @@
+//! Which model measures what, and where its files are.
+//!
+//! A [`Library`] lives as long as the process and keeps models that are in use, so that a reload which names the same
+//! files loads nothing. A [`ConfiguredShelf`] reads one configuration: an explicit choice under
+//! `global.pintle.classifier.models` stands, and is missing if it is missing; without one, what
+//! `global.model_catalog` names is taken where it is there, and the embedded model where it is not.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+use pintle_config::{Config, Precision as PrecisionSetting};
+
+use crate::cpu::{CpuEncoder, Isa, Precision};
+use crate::encoder::Encoder;
+use crate::model::config::parse_label_mapping;
+use crate::model::folder::{self, Options};
+use crate::reader::{EncoderModel, Head, TextModel, WindowPolicy};
+use crate::signals::{Shelf, Slot};
+
+/// Bytes of a knowledge base's manifest, and of a label mapping.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// Models that are in use.
+#[derive(Default)]
+pub struct Library {
+    loaded: Mutex<HashMap<Key, Weak<dyn Encoder>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    folder: PathBuf,
+    /// Of the weights: another file is another model.
+    written: Option<SystemTime>,
+    bytes: u64,
+    labels: Option<Vec<String>>,
+    precision: Precision,
+}
+
+impl Library {
+    /// The model of a folder, loaded now or before.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded, in one sentence.
+    pub fn load(
+        &self,
+        folder: &Path,
+        labels: Option<Vec<String>>,
+        precision: Precision,
+    ) -> Result<Arc<dyn Encoder>, String> {
+        let weights = folder.join("model.safetensors");
+        let about = std::fs::metadata(&weights).map_err(|error| format!("{}: {error}", weights.display()))?;
+        let key = Key {
+            folder: folder.to_owned(),
+            written: about.modified().ok(),
+            bytes: about.len(),
+            labels: labels.clone(),
+            precision,
+        };
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, model| model.strong_count() > 0);
+        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
+            return Ok(model);
+        }
+        let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let options = Options { name, labels, ..Options::default() };
+        let folder = folder::read(folder, options).map_err(|error| error.to_string())?;
+        let model: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, precision));
+        loaded.insert(key, Arc::downgrade(&model));
+        Ok(model)
+    }
+}
+
+/// One configuration's choice of models.
+pub struct ConfiguredShelf<'a> {
+    library: &'a Library,
+    config: &'a Config,
+    /// Where relative paths begin.
+    base: PathBuf,
+    models_dir: PathBuf,
+    embedded: Arc<dyn TextModel>,
+}
+
+impl<'a> ConfiguredShelf<'a> {
+    /// `base` is the directory of the configuration file.
+    pub fn new(library: &'a Library, config: &'a Config, base: &Path, embedded: Arc<dyn TextModel>) -> Self {
+        Self { library, config, base: base.to_owned(), models_dir: models_dir(config), embedded }
+    }
+
+    /// The choice under `global.pintle.classifier.models`; empty for none.
+    fn choice(&self, head: Option<Head>) -> &'a str {
+        let models = &self.config.global.pintle.classifier.models;
+        match head {
+            None => &models.embedding,
+            Some(Head::Domain) => &models.domain,
+            Some(Head::FactCheck) => &models.fact_check,
+            Some(Head::UserFeedback) => &models.user_feedback,
+            Some(Head::Jailbreak) => &models.jailbreak,
+            Some(Head::Modality) => &models.modality,
+            Some(Head::Pii) => &models.pii,
+        }
+    }
+
+    /// What the v0.3 catalog names: the model, and the file that maps its labels. `Err` where it switches the
+    /// classifier off.
+    fn catalog(&self, head: Option<Head>) -> Result<(&'a str, &'a str), String> {
+        let catalog = &self.config.global.model_catalog;
+        let (system, modules) = (&catalog.system, &catalog.modules);
+        let reference = |id: &'a str, reference: &str| -> &'a str {
+            if !id.is_empty() {
+                return id;
+            }
+            match reference {
+                "prompt_guard" => &system.prompt_guard,
+                "domain_classifier" => &system.domain_classifier,
+                "pii_classifier" => &system.pii_classifier,
+                "fact_check_classifier" => &system.fact_check_classifier,
+                "feedback_detector" => &system.feedback_detector,
+                _ => "",
+            }
+        };
+        Ok(match head {
+            None => {
+                let models = &catalog.embeddings.semantic;
+                let path: &str = match models.embedding_config.model_type.as_str() {
+                    "bert" => &models.bert_model_path,
+                    "qwen3" | "" => &models.qwen3_model_path,
+                    "gemma" => &models.gemma_model_path,
+                    "multimodal" => &models.multimodal_model_path,
+                    _ => &models.mmbert_model_path,
+                };
+                (path, "")
+            }
+            Some(Head::Domain) => {
+                let module = &modules.classifier.domain;
+                (reference(&module.model_id, &module.model_ref), &module.category_mapping_path)
+            }
+            Some(Head::Pii) => {
+                let module = &modules.classifier.pii;
+                (reference(&module.model_id, &module.model_ref), &module.pii_mapping_path)
+            }
+            Some(Head::Jailbreak) => {
+                let module = &modules.prompt_guard;
+                if !module.enabled {
+                    return Err("global.model_catalog.modules.prompt_guard is switched off".into());
+                }
+                (reference(&module.model_id, &module.model_ref), &module.jailbreak_mapping_path)
+            }
+            Some(Head::FactCheck) => {
+                let module = &modules.hallucination_mitigation.fact_check;
+                (reference(&module.model_id, &module.model_ref), "")
+            }
+            Some(Head::UserFeedback) => {
+                let module = &modules.feedback_detector;
+                if !module.enabled {
+                    return Err("global.model_catalog.modules.feedback_detector is switched off".into());
+                }
+                (reference(&module.model_id, &module.model_ref), "")
+            }
+            Some(Head::Modality) => ("", ""),
+        })
+    }
+
+    /// The folder of a model by name or path: as given, beside the configuration, or in the directory of models.
+    fn folder(&self, name: &str) -> Option<PathBuf> {
+        let path = Path::new(name);
+        let last = path.file_name().map(|last| self.models_dir.join(last));
+        let places = [Some(self.base.join(path)), Some(self.models_dir.join(path)), last];
+        places.into_iter().flatten().find(|place| place.join("config.json").is_file())
+    }
+
+    fn load(&self, folder: &Path, head: Option<Head>, mapping: &str) -> Result<Slot, String> {
+        let labels = self.labels(folder, mapping)?;
+        let settings = &self.config.global.pintle.classifier;
+        let encoder = self.library.load(folder, labels, precision(settings.precision))?;
+        let policy = WindowPolicy {
+            tokens: settings.window_tokens as usize,
+            max_windows: settings.max_windows.into(),
+            ..WindowPolicy::default()
+        };
+        let shape = &self.config.global.model_catalog.embeddings.semantic.embedding_config;
+        let (layers, dimensions) = match head {
+            None => (shape.target_layer, shape.target_dimension),
+            Some(_) => (0, 0),
+        };
+        let count = |value: i64| usize::try_from(value).unwrap_or(0);
+        let model = EncoderModel::new(encoder, "cpu", head, policy, count(layers), count(dimensions))
+            .map_err(|error| error.to_string())?;
+        let name = model.name().to_owned();
+        Ok(Slot { name, backends: vec![Arc::new(model)] })
+    }
+
+    /// Labels from the mapping beside a model: by its configured path, or by its name in the model's folder.
+    fn labels(&self, folder: &Path, mapping: &str) -> Result<Option<Vec<String>>, String> {
+        let Some(name) = Path::new(mapping).file_name() else { return Ok(None) };
+        for path in [self.base.join(mapping), folder.join(name)] {
+            if !path.is_file() {
+                continue;
+            }
+            let bytes = read(&path)?;
+            let labels = parse_label_mapping(&path.display().to_string(), &bytes);
+            return labels.map(Some).map_err(|error| error.to_string());
+        }
+        Ok(None)
+    }
+
+    fn embedded(&self, head: Option<Head>) -> Result<Slot, String> {
+        let has = head.map_or(self.embedded.dimensions() > 0, |head| self.embedded.labels(head).is_some());
+        if !has {
+            let what = head.map_or("embeddings", Head::as_str);
+            return Err(format!("the embedded model does not know {what}"));
+        }
+        Ok(Slot { name: self.embedded.name().to_owned(), backends: vec![self.embedded.clone()] })
+    }
+}
+
+impl Shelf for ConfiguredShelf<'_> {
+    fn open(&self, head: Option<Head>) -> Result<(Slot, String), String> {
+        match self.choice(head) {
+            "off" => Err("switched off".into()),
+            "embedded" => self.embedded(head).map(|slot| (slot, String::new())),
+            "" => {
+                let (name, mapping) = self.catalog(head)?;
+                match self.folder(name).filter(|_| !name.is_empty()) {
+                    Some(folder) => {
+                        let slot = self.load(&folder, head, mapping);
+                        slot.map(|slot| (slot, String::new()))
+                            .map_err(|why| format!("{}: {why}", folder.display()))
+                    }
+                    None if name.is_empty() => self.embedded(head).map(|slot| (slot, String::new())),
+                    None => self
+                        .embedded(head)
+                        .map(|slot| (slot, format!("{name} is not there; the embedded model answers"))),
+                }
+            }
+            name => {
+                let folder = self.folder(name).ok_or_else(|| {
+                    format!("model {name} is not in {} (pintle model list)", self.models_dir.display())
+                })?;
+                let mapping = self.catalog(head).map_or("", |(_, mapping)| mapping);
+                let slot = self.load(&folder, head, mapping);
+                slot.map(|slot| (slot, String::new())).map_err(|why| format!("{}: {why}", folder.display()))
+            }
+        }
+    }
+
+    fn manifest(&self, directory: &str, file: &str) -> Result<String, String> {
+        let path = self.base.join(directory).join(file);
+        String::from_utf8(read(&path)?).map_err(|_| format!("{} is not UTF-8", path.display()))
+    }
+}
+
+/// Where models are kept.
+pub fn models_dir(config: &Config) -> PathBuf {
+    let pintle = &config.global.pintle;
+    match pintle.classifier.models_dir.as_str() {
+        "" => Path::new(&pintle.state_dir).join("models"),
+        dir => PathBuf::from(dir),
+    }
+}
+
+fn precision(setting: PrecisionSetting) -> Precision {
+    match setting {
+        PrecisionSetting::F32 => Precision::F32,
+        PrecisionSetting::Bf16 => Precision::Bf16,
+        PrecisionSetting::Int8 => Precision::Int8,
+        // bf16 is f32 where the processor has no bf16.
+        PrecisionSetting::Auto if Isa::best() == Isa::Avx512 => Precision::Bf16,
+        PrecisionSetting::Auto => Precision::F32,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(fail)?.take(MAX_MANIFEST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_MANIFEST {
+        return Err(format!("{} is larger than {MAX_MANIFEST} bytes", path.display()));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use pintle_config::Profile;
+
+    use super::*;
+    use crate::testing::{Mood, Words};
+
+    fn config(more: &str) -> Config {
+        let yaml = format!("{}\n{more}", crate::signals::tests::EVERYTHING);
+        let loaded = pintle_config::load(yaml.as_bytes(), "test.yaml", Profile::Pintle);
+        loaded.config.unwrap_or_else(|| panic!("{:#?}", loaded.report))
+    }
+
+    fn golden(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    }
+
+    fn with<T>(config: &Config, base: &Path, then: impl FnOnce(&ConfiguredShelf<'_>) -> T) -> T {
+        let library = Library::default();
+        let embedded = Arc::new(Words::new("embedded", "embedded", Mood::Well));
+        then(&ConfiguredShelf::new(&library, config, base, embedded))
+    }
+
+    #[test]
+    fn without_a_choice_and_without_files_the_embedded_model_answers() {
+        with(&config(""), Path::new("/nowhere"), |shelf| {
+            let (slot, note) = shelf.open(Some(Head::Domain)).unwrap();
+            assert_eq!(slot.name, "embedded");
+            assert!(note.contains("mmbert32k-intent-classifier-merged is not there"), "{note}");
+            let (_, note) = shelf.open(Some(Head::Modality)).unwrap();
+            assert!(note.is_empty(), "v0.3 names no model for it: {note}");
+        });
+    }
+
+    #[test]
+    fn an_explicit_choice_that_is_missing_stays_missing() {
+        let config =
+            config("  pintle: {classifier: {models_dir: /nowhere, models: {domain: gone, pii: off}}}");
+        with(&config, Path::new("/"), |shelf| {
+            let why = shelf.open(Some(Head::Domain)).err().unwrap();
+            assert!(why.contains("model gone is not in /nowhere"), "{why}");
+            assert_eq!(shelf.open(Some(Head::Pii)).err().unwrap(), "switched off");
+        });
+    }
+
+    #[test]
+    fn a_folder_is_found_by_name_and_loaded_once() {
+        let models = golden("");
+        let yaml = format!(
+            "  pintle: {{classifier: {{models_dir: {}, models: {{domain: bert_seq, embedding: modernbert_seq_mean}}}}}}",
+            models.display()
+        );
+        let config = config(&yaml);
+        let library = Library::default();
+        let embedded = Arc::new(Words::new("embedded", "embedded", Mood::Well));
+        let shelf = ConfiguredShelf::new(&library, &config, Path::new("/"), embedded);
+        let (slot, note) = shelf.open(Some(Head::Domain)).unwrap();
+        assert_eq!((slot.name.as_str(), note.as_str()), ("bert_seq", ""));
+        let again = shelf.open(Some(Head::Domain)).unwrap().0;
+        assert_eq!(library.loaded.lock().unwrap().len(), 1);
+        assert_eq!(slot.backends[0].digest(), again.backends[0].digest());
+        drop((slot, again));
+        assert!(shelf.open(None).is_ok());
+        assert_eq!(library.loaded.lock().unwrap().len(), 1, "what nobody uses is let go");
+    }
+}
