@@ -61,6 +61,7 @@ impl Session for CpuSession {
         batch.check(&model.info, model.shape.vocabulary)?;
         out.clear();
         let layers = if want.layers == 0 { model.blocks.len() } else { want.layers };
+        self.grow(&model, batch);
         let mut first = 0;
         while first < batch.texts() {
             let start = batch.range(first).start;
@@ -77,10 +78,14 @@ impl Session for CpuSession {
 }
 
 impl CpuSession {
-    fn grow(&mut self, model: &Model, tokens: usize) {
+    /// Makes room for any batch of no more tokens, no more texts and no longer texts than this one.
+    fn grow(&mut self, model: &Model, batch: &Batch) {
         let shape = &model.shape;
         let block = &model.blocks[0];
-        let rows = tokens.min(TILE_ROWS);
+        let longest = batch.ranges().map(|range| range.len()).max().unwrap_or(0);
+        let tokens = longest.max(batch.tokens().min(PASS_TOKENS));
+        let rows = TILE_ROWS;
+        self.texts.grow(batch.texts().min(PASS_TOKENS) * wide(shape.hidden));
         self.x.grow(tokens * wide(shape.hidden));
         self.qkv.grow(tokens * block.qkv.width());
         self.inner.grow(rows * block.up.width());
@@ -93,7 +98,6 @@ impl CpuSession {
         let start = batch.range(texts.start).start;
         let tokens = batch.range(texts.end - 1).end - start;
         let width = wide(model.shape.hidden);
-        self.grow(model, tokens);
         for text in texts.clone() {
             let range = batch.range(text);
             let at = range.start - start;
@@ -181,7 +185,6 @@ impl CpuSession {
         }
         let Some(head) = &model.head else { return };
         if want.sequence && head.task == Task::Sequence {
-            self.texts.grow(texts.len() * width);
             for (row, text) in texts.clone().enumerate() {
                 let range = batch.range(text);
                 let rows = &self.x.floats()[(range.start - start) * width..(range.end - start) * width];
@@ -245,8 +248,8 @@ impl Tile {
         let (table, hidden) = (model.exact, model.shape.hidden);
         let ldi = head.dense.as_ref().map_or(0, |(dense, _)| dense.width());
         let ldl = head.classifier.width();
-        self.grow(count.min(TILE_ROWS), head.classifier.groups, hidden);
-        spare.grow(count.min(TILE_ROWS) * (ldi + ldl));
+        self.grow(TILE_ROWS, head.classifier.groups, hidden);
+        spare.grow(TILE_ROWS * (ldi + ldl));
         for rows in tiles(count) {
             let count = rows.len();
             let x = &mut x[rows.start * width..];

@@ -16,6 +16,8 @@ const MAX_HEADS: usize = 256;
 const MAX_INTERMEDIATE: usize = 65_536;
 const MAX_VOCABULARY: usize = 2_000_000;
 const MAX_POSITIONS: usize = 1 << 17;
+/// Most angles of rotary positions: positions times the width of a head.
+const MAX_ANGLES: usize = 1 << 24;
 /// Most labels of one head.
 pub const MAX_LABELS: usize = 65_536;
 
@@ -197,6 +199,9 @@ pub fn parse(bytes: &[u8]) -> Result<Config, LoadError> {
             };
             config.classifier_activation =
                 activation(raw.classifier_activation.as_deref().unwrap_or("gelu"))?;
+            if config.positions * (hidden / heads) > MAX_ANGLES {
+                return Err(LoadError::malformed(FILE, "too many positions for heads of this width"));
+            }
             if (hidden / heads) % 2 != 0 {
                 return Err(LoadError::malformed(FILE, "rotary positions need heads of even width"));
             }
