@@ -84,6 +84,7 @@ check)
     echo "another compiler than the committed objects': digests are not compared"
   fi
   python3 tools/budgets.py "$built" --check budgets.toml
+  python3 tools/budgets.py prebuilt --markdown ../docs/gpu.md
   python3 model/predict.py --check ../docs/gpu.md
   ;;
 *)

@@ -42,37 +42,47 @@ PK_DEVICE void pk_load_queries(pk_fragment (&queries)[D / 32], const pk_attentio
         pk_rotate<T>(queries[0].q[q], queries[1].q[q], a, query + pk_fragment_row(lane, q), pk_fragment_k(lane, q) / 8);
 }
 
-// Keys as rows, rotated; values as columns. Keys past the sequence become zeros: their probability is zero, and zero
-// times what happened to lie in shared memory might be NaN.
-template <class T, int D>
-PK_DEVICE void pk_stage_keys(uint16_t *keys, uint16_t *values, const pk_attention_args &a, const uint16_t *head_keys,
-                             const uint16_t *head_values, size_t stride, uint32_t key0, uint32_t length) {
-  constexpr int parts = D / 8, half = D == 64 ? 4 : parts;
-  for (int at = pk_thread(); at < PK_KEY_TILE * half; at += PK_WAVES * PK_WAVE) {
-    const int row = at / half, part = at % half;
-    const bool inside = key0 + row < length;
-    const uint16_t *source = head_keys + (size_t)(key0 + row) * stride + 8 * part;
-    pk_u4 low = {};
-    if (inside) low = *(const pk_u4 *)source;
-    if constexpr (D == 64) {
-      pk_u4 high = {};
-      if (inside) {
-        high = *(const pk_u4 *)(source + 32);
-        if (a.rope) pk_rotate<T>(low, high, a, key0 + row, part);
+// A tile of keys and values on its way from memory to shared memory; both are asked for together. Keys past the sequence become zeros: their probability is zero, and zero times what happened to lie in
+// shared memory might be NaN.
+template <class T, int D> struct pk_key_stage {
+  static constexpr int threads = PK_WAVES * PK_WAVE;
+  // A thread's item of keys is 8 elements, and with D = 64 the 8 that are rotated with them.
+  static constexpr int key_parts = D == 64 ? 4 : D / 8, pairs = D == 64 ? 2 : 1;
+  static constexpr int key_steps = PK_KEY_TILE * key_parts / threads, value_steps = PK_KEY_TILE * (D / 8) / threads;
+  pk_u4 keys[key_steps][pairs], values[value_steps];
+
+  PK_DEVICE_MEMBER void load(const uint16_t *head_keys, const uint16_t *head_values, size_t stride, uint32_t key0, uint32_t length) {
+    PK_UNROLL for (int i = 0; i < key_steps; i++) {
+      const int at = pk_thread() + i * threads, row = at / key_parts, part = at % key_parts;
+      const uint16_t *from = head_keys + (size_t)(key0 + row) * stride + 8 * part;
+      PK_UNROLL for (int p = 0; p < pairs; p++) {
+        keys[i][p] = pk_u4{};
+        if (key0 + row < length) keys[i][p] = *(const pk_u4 *)(from + 32 * p);
       }
-      *(pk_u4 *)(keys + row * (D + 8) + 32 + 8 * part) = high;
     }
-    *(pk_u4 *)(keys + row * (D + 8) + 8 * part) = low;
+    // Neighbouring lanes take neighbouring keys, so that the transposed stores of a wave lie side by side.
+    PK_UNROLL for (int i = 0; i < value_steps; i++) {
+      const int at = pk_thread() + i * threads, row = at % PK_KEY_TILE, part = at / PK_KEY_TILE;
+      values[i] = pk_u4{};
+      if (key0 + row < length) values[i] = *(const pk_u4 *)(head_values + (size_t)(key0 + row) * stride + 8 * part);
+    }
   }
-  // Neighbouring lanes take neighbouring keys, so that the transposed stores of a wave lie side by side.
-  for (int at = pk_thread(); at < PK_KEY_TILE * parts; at += PK_WAVES * PK_WAVE) {
-    const int row = at % PK_KEY_TILE, part = at / PK_KEY_TILE;
-    pk_u4 raw = {};
-    if (key0 + row < length) raw = *(const pk_u4 *)(head_values + (size_t)(key0 + row) * stride + 8 * part);
-    PK_UNROLL for (int e = 0; e < 8; e++)
-      values[(8 * part + e) * PK_VALUE_STRIDE + row] = (uint16_t)(raw[e / 2] >> (16 * (e % 2)));
+
+  // Keys as rows, rotated; values as columns.
+  PK_DEVICE_MEMBER void store(uint16_t *to_keys, uint16_t *to_values, const pk_attention_args &a, uint32_t key0) {
+    PK_UNROLL for (int i = 0; i < key_steps; i++) {
+      const int at = pk_thread() + i * threads, row = at / key_parts, part = at % key_parts;
+      if constexpr (D == 64)
+        if (a.rope) pk_rotate<T>(keys[i][0], keys[i][1], a, key0 + row, part);
+      PK_UNROLL for (int p = 0; p < pairs; p++) *(pk_u4 *)(to_keys + row * (D + 8) + 32 * p + 8 * part) = keys[i][p];
+    }
+    PK_UNROLL for (int i = 0; i < value_steps; i++) {
+      const int at = pk_thread() + i * threads, row = at % PK_KEY_TILE, part = at / PK_KEY_TILE;
+      PK_UNROLL for (int e = 0; e < 8; e++)
+        to_values[(8 * part + e) * PK_VALUE_STRIDE + row] = (uint16_t)(values[i][e / 2] >> (16 * (e % 2)));
+    }
   }
-}
+};
 
 template <class T, int D> PK_DEVICE void pk_attention(const pk_attention_args &a) {
   constexpr int key_tiles = PK_KEY_TILE / 16;
@@ -85,15 +95,18 @@ template <class T, int D> PK_DEVICE void pk_attention(const pk_attention_args &a
   const uint16_t *head = (const uint16_t *)a.qkv + tile.first * stride + (size_t)pk_block_y() * D;
   const uint32_t query0 = tile.query + 16 * pk_wave();
 
-  pk_fragment queries[D / 32];
-  pk_load_queries<T, D>(queries, a, head, stride, query0, tile.length);
-
   uint32_t begin = 0, end = tile.length;
   if (a.window) {
     begin = tile.query > a.window ? (tile.query - a.window) / PK_KEY_TILE * PK_KEY_TILE : 0;
     const uint32_t reach = tile.query + PK_QUERY_TILE + a.window;
     end = reach < end ? reach : end;
   }
+  // gfx11 keeps each operand twice and has no registers left to hold the next tile in.
+  constexpr bool ahead = PK_FRAGMENT < 4;
+  pk_key_stage<T, D> next;
+  if (ahead) next.load(head + row, head + 2 * row, stride, begin, tile.length);
+  pk_fragment queries[D / 32];
+  pk_load_queries<T, D>(queries, a, head, stride, query0, tile.length);
   const float scale = a.scale * PK_LOG2E;
   pk_acc out[D / 16] = {};
   float largest[PK_ACC_COLUMNS], sum[PK_ACC_COLUMNS] = {};
@@ -101,8 +114,10 @@ template <class T, int D> PK_DEVICE void pk_attention(const pk_attention_args &a
 
   for (uint32_t key0 = begin; key0 < end; key0 += PK_KEY_TILE) {
     PK_SYNC();
-    pk_stage_keys<T, D>(keys, values, a, head + row, head + 2 * row, stride, key0, tile.length);
+    if (!ahead) next.load(head + row, head + 2 * row, stride, key0, tile.length);
+    next.store(keys, values, a, key0);
     PK_SYNC();
+    if (ahead && key0 + PK_KEY_TILE < end) next.load(head + row, head + 2 * row, stride, key0 + PK_KEY_TILE, tile.length);
     pk_acc scores[key_tiles] = {};
     PK_UNROLL for (int i = 0; i < key_tiles; i++)
       PK_UNROLL for (int f = 0; f < D / 32; f++)

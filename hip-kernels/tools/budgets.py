@@ -4,7 +4,7 @@
 budgets.py DIR --write FILE   writes the table
 budgets.py DIR --check FILE   fails if a kernel takes more registers or shared memory than the table allows, runs fewer
                               waves, spills, uses scratch memory, or has lost its matrix instructions
-budgets.py DIR --markdown     prints the table for docs/gpu.md
+budgets.py DIR --markdown FILE   fails unless FILE holds the table; without FILE prints it
 """
 
 import re
@@ -124,10 +124,11 @@ def check(table, path):
 
 
 def markdown(table):
-    print("| kernel | " + " | ".join(table) + " |\n|---|" + "---|" * len(table))
+    lines = ["| kernel | " + " | ".join(table) + " |", "|---|" + "---|" * len(table)]
     for name in next(iter(table.values())):
         cells = [f"{k[name]['vgpr']} / {k[name]['lds']} / {k[name]['waves']}" for k in table.values()]
-        print(f"| `{name}` | " + " | ".join(cells) + " |")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main():
@@ -140,8 +141,10 @@ def main():
         write(table, sys.argv[3])
     elif sys.argv[2] == "--check":
         faults += check(table, sys.argv[3])
-    else:
-        markdown(table)
+    elif len(sys.argv) == 3:
+        print(markdown(table))
+    elif markdown(table) not in Path(sys.argv[3]).read_text():
+        faults.append(f"{sys.argv[3]} holds other figures than budgets.py --markdown prints")
     for fault in faults:
         print(fault)
     if not faults and sys.argv[2] == "--check":
