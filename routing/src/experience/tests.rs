@@ -12,7 +12,11 @@ fn learn(experience: &mut Experience, feedback: &Feedback<'_>) {
 #[test]
 fn users_and_sessions_are_bounded_and_the_longest_silent_goes() {
     let mut experience = Experience::default();
-    for n in 0..(MAX_LEARNERS as u64 + 10) {
+    for n in 1..MAX_LEARNERS as u64 {
+        experience.learners.insert(n, Learner { at: UnixMillis(n), ..Learner::default() });
+        experience.sessions.insert(n, Successes { at: UnixMillis(n), ..Successes::default() });
+    }
+    for n in MAX_LEARNERS as u64..MAX_LEARNERS as u64 + 3 {
         // The first is heard of again and again.
         for who in [0, n] {
             learn(&mut experience, &Feedback { user: Some(who), session: Some(who), ..said("a", "b", n) });

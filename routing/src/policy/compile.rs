@@ -23,7 +23,7 @@ use crate::signals::{CompileError, SignalKind, SignalNames, Signals, Used, blank
 use crate::units::{Tokens, UsdPerMillion};
 
 /// Changes when the same configuration would decide differently than in an earlier version.
-const DECIDE_VERSION: u32 = 1;
+const DECIDE_VERSION: u32 = 2;
 /// Models, decisions and signals are numbered in 16 bits.
 const MAX_ENTRIES: usize = u16::MAX as usize;
 

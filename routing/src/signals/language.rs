@@ -1,18 +1,23 @@
 //! `language`: which language the text is written in.
 //!
-//! Detection reads the beginning of the text. What it cannot tell for certain is unknown; v0.3.0 calls it
-//! English with confidence 0.5.
+//! Detection reads the beginning of the text, and compares it to the languages that its commonest words allow. What
+//! it cannot tell for certain is unknown; v0.3.0 calls it English with confidence 0.5.
 
 use pintle_config::{LanguageRule, Profile};
+use whatlang::Lang;
 
 use super::{Compiler, EvidenceTable, SignalKind};
 use crate::evidence::{Evidence, Unknown};
 use crate::ids::SignalId;
 
 /// Bytes of text that are read.
-const MAX_BYTES: usize = 1024;
+const MAX_BYTES: usize = 384;
 /// Confidence where a rule configures none.
 const DEFAULT_THRESHOLD: f64 = 0.3;
+
+#[cfg(test)]
+mod tests;
+mod words;
 
 #[derive(Debug)]
 pub(super) struct Languages {
@@ -61,7 +66,15 @@ impl Languages {
 /// ISO 639-1 code and confidence in `[0,1]`.
 fn detect(text: &str) -> Option<(&'static str, f64)> {
     let end = text.floor_char_boundary(MAX_BYTES);
-    let info = whatlang::detect(&text[..end])?;
+    let text = &text[..end];
+    let detector = match words::likely(text) {
+        Some(languages) => whatlang::Detector::with_allowlist(languages),
+        None if words::without_southern(text) => {
+            whatlang::Detector::with_denylist(vec![Lang::Bul, Lang::Mkd, Lang::Srp, Lang::Ukr])
+        }
+        None => whatlang::Detector::new(),
+    };
+    let info = detector.detect(text)?;
     Some((two_letters(info.lang())?, info.confidence()))
 }
 

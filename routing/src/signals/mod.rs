@@ -282,7 +282,8 @@ impl Signals {
         errors: &mut Vec<CompileError>,
     ) -> Option<Self> {
         let signals = &config.routing.signals;
-        let mut compiler = Compiler { profile, names, errors, scanner: ScannerBuilder::default() };
+        let scanner = ScannerBuilder::compatible(profile == Profile::Pintle);
+        let mut compiler = Compiler { profile, names, errors, scanner };
         let c = &mut compiler;
         let keyword = keyword::Keywords::compile(&signals.keywords, c);
         let context = context::Context::compile(&signals.context, c);

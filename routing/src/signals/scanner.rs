@@ -17,7 +17,7 @@ use aho_corasick::packed::{self, Searcher};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, Span};
 use smallvec::{SmallVec, smallvec};
 
-use super::text::{Boundary, fold, fold_into_lower};
+use super::text::{Boundary, fold, fold_compatible, fold_into_lower};
 
 /// Automata larger than this many pattern bytes are kept compact instead of fast.
 const DENSE_PATTERN_BYTES: usize = 64 * 1024;
@@ -75,9 +75,15 @@ pub(crate) struct ScannerBuilder {
     exact: HashMap<String, Vec<Pattern>>,
     folded: HashMap<String, Vec<Pattern>>,
     literals: u32,
+    compatible: bool,
 }
 
 impl ScannerBuilder {
+    /// Literals that ignore case will also be found in text that is written in another compatible form.
+    pub(crate) fn compatible(compatible: bool) -> Self {
+        Self { compatible, ..Self::default() }
+    }
+
     /// Adds a literal. `placed` keeps the places of its occurrences, not only their number.
     pub(crate) fn add(
         &mut self,
@@ -86,7 +92,11 @@ impl ScannerBuilder {
         boundary: Boundary,
         placed: bool,
     ) -> Literal {
-        let key = if case_sensitive { text.to_owned() } else { fold_into_lower(text) };
+        let key = match (case_sensitive, self.compatible) {
+            (true, _) => text.to_owned(),
+            (false, true) => fold_into_lower(&fold_compatible(text)),
+            (false, false) => fold_into_lower(text),
+        };
         let patterns = if case_sensitive { &mut self.exact } else { &mut self.folded };
         let same = patterns.entry(key).or_default();
         if let Some(known) = same.iter().find(|p| p.boundary == boundary && p.placed == placed) {
@@ -103,6 +113,7 @@ impl ScannerBuilder {
             exact: Automaton::build(self.exact, false)?,
             folded: Automaton::build(self.folded, true)?,
             literals: self.literals as usize,
+            compatible: self.compatible,
         })
     }
 }
@@ -256,6 +267,7 @@ pub(crate) struct Scanner {
     exact: Option<Automaton>,
     folded: Option<Automaton>,
     literals: usize,
+    compatible: bool,
 }
 
 impl Scanner {
@@ -270,7 +282,8 @@ impl Scanner {
             exact.scan(text, &mut hits);
         }
         if let Some(folded) = &self.folded {
-            folded.scan(&fold(text), &mut hits);
+            let text = if self.compatible { fold_compatible(text) } else { fold(text) };
+            folded.scan(&text, &mut hits);
         }
         hits
     }

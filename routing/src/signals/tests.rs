@@ -302,6 +302,23 @@ fn families_that_nothing_refers_to_are_not_evaluated() {
     assert!(signals(yaml, &["keyword:k"], Profile::Pintle).needs().current_user);
 }
 
+#[test]
+fn a_keyword_is_found_in_every_compatible_form() {
+    for (keyword, texts) in [
+        ("café", &["cafe\u{301}", "CAFÉ", "ｃａｆé"][..]),
+        ("office", &["oﬃce", "ＯＦＦＩＣＥ"]),
+        ("データ", &["ﾃﾞｰﾀ"]),
+        ("한글", &["\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}"]),
+        ("straße", &["STRASSE", "Straße", "strasse"]),
+        ("σοφός", &["ΣΟΦΌΣ", "σοφόσ"]),
+    ] {
+        let policy = self::keyword(&format!("operator: OR, keywords: ['{keyword}']"), Profile::Pintle);
+        for text in texts {
+            assert_eq!(holds(&policy, &facts(text), "keyword:k"), Some(true), "{keyword} {text}");
+        }
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn scanning_never_panics_and_case_does_not_matter(text in "\\PC{0,80}") {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
 /// Folds case so that two texts that differ only in case become equal.
 ///
 /// ASCII text is returned as it is: the scanner compares ASCII without case by itself. Other text is
@@ -9,6 +11,18 @@ use std::borrow::Cow;
 /// and sharp s.
 pub(crate) fn fold(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(fold_into_lower(text)) }
+}
+
+/// As [`fold`], for text in compatibility form (NFKC): full-width letters, ligatures and letters with separate marks
+/// become the ones that a keyword is written with.
+pub(crate) fn fold_compatible(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        Cow::Borrowed(text)
+    } else if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+        Cow::Owned(fold_into_lower(text))
+    } else {
+        Cow::Owned(fold_into_lower(&text.nfkc().collect::<String>()))
+    }
 }
 
 /// Folds case and always lower-cases, for use as a pattern.

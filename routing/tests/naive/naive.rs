@@ -69,7 +69,8 @@ fn signals(case: &Case, request: &Request, compat: bool) -> HashMap<(String, Str
     let mut matched = Vec::new();
     for keyword in &case.keywords {
         // At most one keyword rule matches in v0.3.0: the first.
-        let holds = keyword_holds(keyword, &request.text, compat) && !(compat && !matched.is_empty());
+        let masked = compat && !matched.is_empty();
+        let holds = !masked && keyword_holds(keyword, &request.text, compat);
         if holds {
             matched.push(keyword.name.clone());
         }
