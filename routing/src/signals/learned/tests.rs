@@ -286,7 +286,11 @@ fn what_was_read_in_part_excludes_nothing() {
     let policy = signals(yaml, &["jailbreak:j", "pii:p"], Pintle);
     let part = |attack, kind: &str| Learned {
         jailbreak: Reading::Given(JailbreakReading { current: attack, partial: true, ..Default::default() }),
-        pii: Reading::Given(PiiReading { current: vec![(kind.into(), 0.9)], partial: true, ..Default::default() }),
+        pii: Reading::Given(PiiReading {
+            current: vec![(kind.into(), 0.9)],
+            partial: true,
+            ..Default::default()
+        }),
         ..Learned::default()
     };
     let found = |learned: &Learned| ["jailbreak:j", "pii:p"].map(|signal| truth(&policy, learned, signal));
