@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pintle_benches::saar::Policy;
 use pintle_classifier::cpu::Precision;
 use pintle_classifier::store::fetch::Source;
+use pintle_ebpf::guard::Prefix;
 use pintle_routing::flow_id::FlowId;
 
 /// Inference edge appliance: routes agent sessions to models, and proves why.
@@ -29,6 +30,14 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Say why a request went where it went.
     Explain(Explain),
+    /// Say what the running gateway does, and who does it: the kernel or Pintle.
+    Status(Status),
+    /// List and change what the running guard denies and allows. Needs root.
+    #[command(subcommand)]
+    Guard(GuardCommand),
+    /// List and detach Pintle's programs in the kernel, of whatever process. Needs root.
+    #[command(subcommand)]
+    Ebpf(EbpfCommand),
     /// List, show and release remembered sessions of a stopped gateway.
     #[command(subcommand)]
     Sessions(SessionsCommand),
@@ -79,6 +88,70 @@ pub(crate) struct Upgrade {
     /// The state directory, where it is not the configured one.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Configuration of the running gateway; tells where its admin API is.
+    #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
+    pub(crate) config: PathBuf,
+    /// The admin API, instead: an address and port, or the path of a socket.
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) admin: Option<String>,
+    /// The whole document as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GuardCommand {
+    /// List rules, busiest sources and what happened to SYNs.
+    Ls(GuardList),
+    /// Deny a source.
+    Deny(GuardChange),
+    /// Allow a source, whatever its rate.
+    Allow(GuardChange),
+    /// Forget the rule on exactly this address or network.
+    Rm {
+        /// Such as 192.0.2.1 or 2001:db8::/32.
+        prefix: Prefix,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardList {
+    /// As JSON, one document per guard.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Sources that are listed, at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) sources: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardChange {
+    /// Such as 192.0.2.1 or 2001:db8::/32.
+    pub(crate) prefix: Prefix,
+    /// How long, such as 10m or 2h; without it, until the gateway ends.
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasting: Option<humantime::Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EbpfCommand {
+    /// List programs: what they are for, how often they ran and what that cost (while
+    /// `sysctl kernel.bpf_stats_enabled=1`), where they are attached.
+    Ls {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Detach programs of a process that hangs. The gateway goes on without them.
+    Detach {
+        /// Only these attachments, by the number that `ls` shows.
+        #[arg(long, value_name = "N")]
+        link: Vec<u32>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

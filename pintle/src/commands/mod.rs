@@ -3,12 +3,15 @@
 mod bench;
 mod check;
 mod convert;
+mod ebpf;
 mod eval;
 mod explain;
+mod guard;
 mod model;
 mod replay;
 mod route;
 mod sessions;
+mod status;
 mod upgrade;
 
 use std::error::Error;
@@ -31,6 +34,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Config(ConfigCommand::Schema) => convert::schema(),
         Command::Config(ConfigCommand::Explain { code }) => check::explain(code.as_deref()),
         Command::Explain(options) => explain::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Guard(command) => guard::run(command),
+        Command::Ebpf(command) => ebpf::run(command),
         Command::Sessions(command) => sessions::run(command),
         Command::Model(command) => model::run(command),
         Command::Route(options) => route::run(&options),

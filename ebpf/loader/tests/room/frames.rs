@@ -108,3 +108,23 @@ pub(crate) fn send(interface: &str, frames: &[Vec<u8>]) -> io::Result<()> {
     unsafe { libc::close(socket) };
     result
 }
+
+/// Sets the checksums of a plain IPv4 frame, so that a stack answers it.
+pub(crate) fn checksums(frame: &mut [u8]) {
+    let sum = |bytes: &[u8], start: u32| {
+        let words =
+            bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+        let mut sum = start + words.sum::<u32>();
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        (!(sum as u16)).to_be_bytes()
+    };
+    let header = sum(&frame[14..34], 0);
+    frame[24..26].copy_from_slice(&header);
+    // The pseudo-header: addresses, protocol, length.
+    let words = frame[26..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+    let pseudo = words.sum::<u32>() + 6 + (frame.len() - 34) as u32;
+    let tcp = sum(&frame[34..], pseudo);
+    frame[50..52].copy_from_slice(&tcp);
+}
