@@ -38,9 +38,13 @@ class Head:
     def fit(self, x, y, c, weight=None, balanced="balanced"):
         model = LogisticRegression(C=c, max_iter=300, class_weight=balanced)
         model.fit(x, y, sample_weight=weight)
-        order = [list(model.classes_).index(label) for label in self.labels] if len(self.labels) > 2 else [0]
-        self.weights = model.coef_[order].astype(np.float32)
-        self.bias = model.intercept_[order].astype(np.float32)
+        if len(self.labels) > 2:
+            order, sign = [list(model.classes_).index(label) for label in self.labels], 1
+        else:
+            # The one score is that of the class whose name comes last in the alphabet.
+            order, sign = [0], 1 if model.classes_[1] == self.labels[1] else -1
+        self.weights = sign * model.coef_[order].astype(np.float32)
+        self.bias = sign * model.intercept_[order].astype(np.float32)
         return self
 
     def scores(self, x):

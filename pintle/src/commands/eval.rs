@@ -25,6 +25,8 @@ const SAMPLE: &str = include_str!("../../../classifier/training/sample.jsonl");
 const MAX_FILE_BYTES: u64 = 1 << 28;
 /// Examples that complexity is measured against, in place of those of a configuration.
 const BANK: &str = "bank";
+/// Threshold of `prompt_guard` where none is configured.
+const SUSPECT: f32 = 0.7;
 /// Neighbours in a bank that are averaged.
 const NEAREST: usize = 3;
 
@@ -154,7 +156,10 @@ impl Judge {
     }
 
     fn jailbreak(&mut self, sources: &BySource<'_>, out: &mut String) {
-        let _ = writeln!(out, "\njailbreak: recall and false alarms at 0.5, area under the curve");
+        let _ = writeln!(
+            out,
+            "\njailbreak: recall and false alarms at 0.7, v0.3's default, area under the curve"
+        );
         let (mut recalls, mut alarms) = (Vec::new(), Vec::new());
         for (source, cases) in sources {
             let (mut attacks, mut harmless) = (Vec::new(), Vec::new());
@@ -162,8 +167,9 @@ impl Judge {
                 let suspicion = self.probabilities(Family::Jailbreak, &case.text)[1];
                 if case.label == "jailbreak" { attacks.push(suspicion) } else { harmless.push(suspicion) }
             }
-            let flagged =
-                |list: &[f32]| share(list.iter().filter(|p| **p >= 0.5).count() as u32, list.len() as u32);
+            let flagged = |list: &[f32]| {
+                share(list.iter().filter(|p| **p >= SUSPECT).count() as u32, list.len() as u32)
+            };
             let cell = |list: &[f32]| {
                 if list.is_empty() { "    -".to_owned() } else { format!("{:.3}", flagged(list)) }
             };
@@ -279,4 +285,25 @@ fn nearest(vector: &[f32], bank: &[Vec<f32>]) -> f32 {
     similar.sort_by(|a, b| b.total_cmp(a));
     similar.truncate(NEAREST);
     similar.iter().sum::<f32>() / similar.len().max(1) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_has_cases_of_every_head_and_spans_inside_their_texts() {
+        let cases = parse(SAMPLE.as_bytes(), Path::new("sample")).unwrap();
+        let has = |head: &str| cases.iter().any(|case| case.head == head);
+        assert!(Family::ALL.iter().all(|family| has(family.as_str())) && has("pii") && has("language"));
+        for case in &cases {
+            for (start, end, _) in &case.spans {
+                assert!(case.text.get(*start..*end).is_some_and(|part| !part.is_empty()), "{}", case.text);
+            }
+            if let Some(family) = Family::ALL.into_iter().find(|family| family.as_str() == case.head) {
+                let labels = &EmbeddedModel::shared().head(family).labels;
+                assert!(labels.contains(&case.label), "{} is no label of {}", case.label, case.head);
+            }
+        }
+    }
 }
