@@ -12,6 +12,7 @@ use pintle_routing::facts::Dialect;
 use pintle_routing::flow::Fault;
 use pintle_routing::flow_id::FlowId;
 use pintle_routing::units::Micros;
+use smallvec::SmallVec;
 
 use crate::failure::Failure;
 use crate::flow::FinishedFlow;
@@ -66,6 +67,16 @@ pub(crate) enum Next {
     Close,
 }
 
+/// An answer that no backend gave.
+struct OwnAnswer<'a> {
+    status: u16,
+    kind: &'a [u8],
+    body: &'a [u8],
+    extra: &'a [Field<'a>],
+    /// The client has asked for the head alone.
+    head_only: bool,
+}
+
 /// One request while it is served.
 pub(crate) struct Exchange {
     pub(crate) flow: Box<FinishedFlow>,
@@ -100,8 +111,10 @@ pub(crate) async fn refuse_full(worker: &Rc<Worker>, mut stream: Stream) {
     let mut flow = FinishedFlow::begin(generation.clone(), id, id.at(), worker.id);
     let failure =
         Failure::ours(503, "too_many_connections", "The gateway has no room for another connection.");
-    let mut out = Vec::new();
-    write_failure(&mut out, &failure, Dialect::OpenAiChat, id, Version::Http11, false);
+    let (mut body, mut out) = (Vec::new(), Vec::new());
+    failure.body(Dialect::OpenAiChat, &id.to_string(), &mut body);
+    let answer = OwnAnswer { status: failure.status, kind: JSON, body: &body, extra: &[], head_only: false };
+    write_answer(&mut out, id, &answer, Version::Http11, false);
     let _ = stream.write_all(out, Duration::from_millis(100)).await;
     flow.ending.status = failure.status;
     flow.failure = Some(failure.message.into_owned());
@@ -382,18 +395,10 @@ impl Connection {
         extra: &[Field<'_>],
     ) -> Next {
         let keep = exchange.body_read && self.keep_alive();
-        let id = exchange.id.encode();
-        let mut fields: smallvec::SmallVec<[Field<'_>; 8]> = smallvec::SmallVec::new();
-        fields.extend([
-            Field::new(b"Content-Type", kind).expect("a valid field"),
-            Field::new(REPLAY_ID, &id).expect("base 32 is valid"),
-        ]);
-        fields.extend_from_slice(extra);
+        let head_only = self.head.method() == Method::Head;
         let mut out = self.worker.buffer();
-        write_own_response(&mut out, status, &fields, body.len() as u64, self.head.version(), keep);
-        if self.head.method() != Method::Head {
-            out.extend_from_slice(body);
-        }
+        let answer = OwnAnswer { status, kind, body, extra, head_only };
+        write_answer(&mut out, exchange.id, &answer, self.head.version(), keep);
         let deadline = exchange.generation.settings.timeouts.client_write;
         let (sent, out) = self.stream.write_all(out, deadline).await;
         self.worker.recycle(out);
@@ -414,7 +419,7 @@ impl Connection {
             (policy.target_name(route.target), route.decision.map_or("", |id| policy.decision_name(id)))
         });
         let mut numbers = [itoa::Buffer::new(); 4];
-        let mut extra: smallvec::SmallVec<[Field<'_>; 8]> = smallvec::SmallVec::new();
+        let mut extra: SmallVec<[Field<'_>; 8]> = SmallVec::new();
         if let Some((model, decision)) = names {
             // A name that no header may carry is left out; the flow document has it.
             extra.extend(Field::new(b"x-vsr-selected-model", model.as_bytes()));
@@ -491,23 +496,19 @@ pub(crate) fn head_limits(generation: &Generation) -> head::Limits {
     }
 }
 
-fn write_failure(
-    out: &mut Vec<u8>,
-    failure: &Failure,
-    dialect: Dialect,
-    id: FlowId,
-    version: Version,
-    keep: bool,
-) {
-    let mut body = Vec::new();
-    failure.body(dialect, &id.to_string(), &mut body);
-    let encoded = id.encode();
-    let fields = [
-        Field::new(b"Content-Type", JSON).expect("a valid field"),
-        Field::new(REPLAY_ID, &encoded).expect("base 32 is valid"),
-    ];
-    write_own_response(out, failure.status, &fields, body.len() as u64, version, keep);
-    out.extend_from_slice(&body);
+/// Appends an answer of our own.
+fn write_answer(out: &mut Vec<u8>, id: FlowId, answer: &OwnAnswer<'_>, version: Version, keep: bool) {
+    let id = id.encode();
+    let mut fields: SmallVec<[Field<'_>; 8]> = SmallVec::new();
+    fields.extend([
+        Field::new(b"Content-Type", answer.kind).expect("a valid field"),
+        Field::new(REPLAY_ID, &id).expect("base 32 is valid"),
+    ]);
+    fields.extend_from_slice(answer.extra);
+    write_own_response(out, answer.status, &fields, answer.body.len() as u64, version, keep);
+    if !answer.head_only {
+        out.extend_from_slice(answer.body);
+    }
 }
 
 /// Counts a flow and hands it to the journal.

@@ -85,6 +85,8 @@ pub struct Timeouts {
     pub stream_idle: Duration,
     /// For a client that does not read.
     pub client_write: Duration,
+    /// For the answer to a client that has ended its own side of the connection.
+    pub half_closed: Duration,
     /// Between two requests of one client connection.
     pub keep_alive: Duration,
     /// For requests in flight at shutdown.

@@ -225,6 +225,7 @@ impl Worker {
             self.balancer.borrow_mut().reset();
             self.latencies_read.borrow_mut().clear();
             self.live.borrow_mut().models.clear();
+            self.dog.set_half_closed_ms(generation.settings.timeouts.half_closed.as_millis() as u64);
         }
         let now = now().get();
         self.shared.heartbeats[usize::from(self.id)].store(now, Ordering::Relaxed);

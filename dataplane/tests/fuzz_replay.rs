@@ -1,20 +1,12 @@
-//! Runs the checks of the fuzz targets on the stable toolchain: over every seed, and over mutations of them.
-//!
-//! The mutations are the same in each run, so a failure can be repeated; `cargo fuzz` looks further.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+//! Runs the checks of the fuzz targets on the stable toolchain.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod checks;
-
-/// Mutations of each target's seeds, per run.
-const MUTATIONS: u64 = 4000;
-/// Longest mutated input: what libFuzzer uses by default.
-const MAX_LEN: usize = 4096;
+#[path = "../../fuzz/src/replay.rs"]
+mod replay;
 
 /// Tokens that the parsers treat specially.
-const TOKENS: [&[u8]; 24] = [
+const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"\n",
     b"\r",
@@ -41,94 +33,27 @@ const TOKENS: [&[u8]; 24] = [
     b"0",
 ];
 
-/// xorshift64*: enough to pick bytes and places.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
-    }
-}
-
-fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let mut paths: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-")))
-        .collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no seeds in {}", folder.display());
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
-
-/// Changes `input` in one place.
-fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
-    let at = random.below(input.len() + 1);
-    let end = (at + random.below(16)).min(input.len());
-    match random.below(7) {
-        0 if at < input.len() => input[at] ^= 1 << random.below(8),
-        1 if at < input.len() => input[at] = random.below(256) as u8,
-        2 => drop(input.drain(at..end)),
-        3 => {
-            let copied = input[at..end].to_vec();
-            let place = random.below(input.len() + 1);
-            input.splice(place..place, copied);
-        }
-        4 => input.truncate(at),
-        5 => {
-            let other = &seeds[random.below(seeds.len())];
-            let from = random.below(other.len() + 1);
-            input.splice(at.., other[from..].iter().copied());
-        }
-        _ => {
-            let token = TOKENS[random.below(TOKENS.len())];
-            input.splice(at..at, token.iter().copied());
-        }
-    }
-    input.truncate(MAX_LEN);
-}
-
-fn replay(target: &str, check: fn(&[u8])) {
-    let seeds = seeds(target);
-    for seed in &seeds {
-        check(seed);
-    }
-    let mut random = Random(0x5049_4e54_4c45);
-    for round in 0..MUTATIONS {
-        let mut input = seeds[random.below(seeds.len())].clone();
-        for _ in 0..=random.below(4) {
-            mutate(&mut input, &seeds, &mut random);
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(&input)));
-        assert!(outcome.is_ok(), "{target}, mutation {round}: {}", input.escape_ascii());
-    }
-}
-
 #[test]
 fn http_head() {
-    replay("http_head", checks::http_head);
+    replay::replay("http_head", TOKENS, checks::http_head);
 }
 
 #[test]
 fn chunked() {
-    replay("chunked", checks::chunked);
+    replay::replay("chunked", TOKENS, checks::chunked);
 }
 
 #[test]
 fn json_scan() {
-    replay("json_scan", checks::json_scan);
+    replay::replay("json_scan", TOKENS, checks::json_scan);
 }
 
 #[test]
 fn sse() {
-    replay("sse", checks::sse);
+    replay::replay("sse", TOKENS, checks::sse);
 }
 
 #[test]
 fn facts() {
-    replay("facts", checks::facts);
+    replay::replay("facts", TOKENS, checks::facts);
 }

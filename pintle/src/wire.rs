@@ -132,6 +132,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             first_byte: ms(pintle.timeouts.first_byte_ms),
             stream_idle: ms(pintle.timeouts.stream_idle_ms),
             client_write: ms(pintle.timeouts.client_write_ms),
+            half_closed: ms(pintle.timeouts.half_closed_ms),
             keep_alive: ms(pintle.timeouts.keep_alive_ms),
             drain: ms(pintle.timeouts.drain_ms),
             retire: ms(pintle.timeouts.upgrade_drain_ms),

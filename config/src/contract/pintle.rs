@@ -216,6 +216,8 @@ contract! {
         stream_idle_ms: u32 = 120_000 => 1..=86_400_000,
         /// For a client that does not read.
         client_write_ms: u32 = 30_000 => 1..=86_400_000,
+        /// For the answer to a client that has ended its own side of the connection.
+        half_closed_ms: u32 = 1_000 => 0..=86_400_000,
         /// Between two requests of one client connection.
         keep_alive_ms: u32 = 75_000 => 1..=86_400_000,
         /// For requests in flight at shutdown.

@@ -24,10 +24,7 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
         ],
     ),
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),
-    (
-        "global.services",
-        &["api", "response_api", "observability", "router_replay", "startup_status"],
-    ),
+    ("global.services", &["api", "response_api", "observability", "router_replay", "startup_status"]),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
     ("global.integrations", &["tools", "looper"]),
     ("global.model_catalog", &["embeddings", "system", "external", "kbs", "modules"]),
