@@ -38,7 +38,7 @@ impl Charge {
                 metrics::counter!("pintle_requests_limited_total", "rule" => limited.rule.to_owned())
                     .increment(1);
                 let mut failure = Failure::refusal(limited.refusal());
-                failure.headers = Some(limited.headers());
+                failure.headers = Some(Box::new(limited.headers()));
                 Err(failure)
             }
         }

@@ -427,7 +427,9 @@ impl Connection {
                 extra.extend(Field::new(b"x-vsr-selected-decision", decision.as_bytes()));
             }
         }
-        for ((name, number), buffer) in failure.headers.iter().flatten().zip(&mut numbers) {
+        for ((name, number), buffer) in
+            failure.headers.iter().flat_map(|headers| headers.iter()).zip(&mut numbers)
+        {
             extra.extend(Field::new(name.as_bytes(), buffer.format(*number).as_bytes()));
         }
         if failure.status == 401 {

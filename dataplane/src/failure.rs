@@ -24,7 +24,7 @@ pub struct Failure {
     /// Value of `Allow`, for a method that is not.
     pub allow: Option<&'static str>,
     /// Further header fields: which limit was met, and when it will not be any more.
-    pub headers: Option<[(&'static str, u64); 4]>,
+    pub headers: Option<Box<[(&'static str, u64); 4]>>,
     /// Whose fault it is.
     pub fault: Fault,
     /// The connection cannot be used for another request.

@@ -180,7 +180,11 @@ impl<'a> Draft<'a> {
     /// Takes all members of this name out; says whether there was one.
     fn drop_all(&mut self, name: &str) -> bool {
         let all: Vec<usize> = self.top.named(self.body, name).collect();
-        all.into_iter().fold(false, |dropped, at| self.drop_at(at) || dropped)
+        let mut dropped = false;
+        for at in all {
+            dropped |= self.drop_at(at);
+        }
+        dropped
     }
 
     fn add(&mut self, name: &str, value: &[u8]) {

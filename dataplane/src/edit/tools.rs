@@ -31,7 +31,11 @@ pub(super) fn edit(draft: &mut Draft<'_>, dialect: Dialect, tools: &ToolsEdit) {
 /// Takes out the tools and what speaks of them; OpenAI refuses a choice among no tools.
 fn remove(draft: &mut Draft<'_>) -> bool {
     let names = ["tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"];
-    names.into_iter().fold(false, |removed, name| draft.drop_all(name) || removed)
+    let mut removed = false;
+    for name in names {
+        removed |= draft.drop_all(name);
+    }
+    removed
 }
 
 fn filter(draft: &mut Draft<'_>, dialect: Dialect, passes: impl Fn(&str) -> bool) {
