@@ -121,6 +121,7 @@ fn tool_loop() -> FlowDocument {
             method: "static".to_owned(),
             confidence: 1.0,
             note: None,
+            switch_gate: None,
             candidates: vec![
                 CandidateRecord {
                     target: "coder-small".to_owned(),
@@ -264,6 +265,7 @@ fn tool_loop() -> FlowDocument {
             fault: Fault::None,
             committed: true,
             finish_reason: Some("tool_calls".to_owned()),
+            error: None,
         },
         ..FlowDocument::default()
     }

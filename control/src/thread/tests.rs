@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::Drained;
 use crate::book::{SessionBook, SessionView};
 use crate::hooks::{ReloadReport, ReloadResult};
 
