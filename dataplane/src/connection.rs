@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pintle_routing::facts::Dialect;
@@ -217,13 +216,13 @@ impl Connection {
         let mut exchange =
             Exchange { flow, generation, id, start: Instant::now(), read: Instant::now(), body_read };
 
-        self.worker.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.worker.begin();
         let next = match self.answer(&mut exchange, route).await {
             Ok(next) => next,
             Err(failure) => self.fail(&mut exchange, failure).await,
         };
         self.consume();
-        self.worker.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.worker.end();
         finish(&self.worker, exchange.flow, exchange.start);
         next
     }

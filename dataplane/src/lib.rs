@@ -22,6 +22,7 @@ pub mod extract;
 pub mod failure;
 #[forbid(unsafe_code)]
 mod fixed;
+pub mod floor;
 pub mod flow;
 #[forbid(unsafe_code)]
 pub mod http;

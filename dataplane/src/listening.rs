@@ -80,6 +80,21 @@ impl Listening {
         own.filter_map(|(_, socket)| Some((socket.local_addr().ok()?, socket)))
     }
 
+    /// Per address, the socket of each worker in order; `None` unless every worker has exactly one on each.
+    pub fn groups(&self) -> Option<Vec<Vec<&TcpListener>>> {
+        let addresses = self.workers.first()?.len();
+        let group = |index: usize| {
+            let own = |sockets: &'_ [(usize, TcpListener)]| {
+                sockets.iter().filter(|(listener, _)| *listener == index).count() == 1
+            };
+            self.workers.iter().all(|sockets| sockets.len() == addresses && own(sockets)).then(|| {
+                let of = self.workers.iter().flatten().filter(|(listener, _)| *listener == index);
+                of.map(|(_, socket)| socket).collect()
+            })
+        };
+        (0..addresses).map(group).collect()
+    }
+
     /// Further descriptors of all sockets, for whoever takes over.
     ///
     /// # Errors
@@ -136,6 +151,9 @@ mod tests {
         let kept: Vec<_> = listening.workers.iter().flatten().map(|(_, socket)| socket.as_raw_fd()).collect();
         assert!(before.iter().all(|fd| kept.contains(fd)), "{before:?} {kept:?}");
         assert_eq!(listening.duplicates().unwrap().len(), 5);
+        assert!(listening.groups().is_none(), "one worker has two");
+        let even = Listening::bind(&startup(&[second], 2), Vec::new()).unwrap();
+        assert_eq!(even.groups().unwrap()[0].len(), 2);
         assert_eq!(listening.surplus(), [surplus]);
         assert_eq!(listening.sockets().filter(|(address, _)| *address == first).count(), 3);
     }

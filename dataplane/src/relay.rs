@@ -179,6 +179,9 @@ pub(crate) async fn run(
         charge.settle(Tokens(usage.prompt.get().saturating_add(usage.completion.get())));
     }
     let Answered { stream, backend, .. } = answered;
+    if let Some(attempt) = exchange.flow.attempts.last_mut() {
+        attempt.kernel = stream.kernel_view();
+    }
     if whole && upstream_keeps && reusable && !matches!(relay.framing, Framing::Close) {
         let pool = &generation.settings.pool;
         connection.worker.pool.put(&backend, stream, pool.idle_per_backend, connection.worker.dog.now_ms());

@@ -16,6 +16,7 @@ use pintle_routing::session::economics::Habits;
 use tracing::{info, warn};
 
 use crate::connection;
+use crate::floor::{Floor, LoadCell, OPEN, STREAM};
 use crate::io::bell::Tower;
 use crate::io::gate::Gate;
 use crate::io::listener::Listener;
@@ -55,12 +56,15 @@ pub struct Worker {
     pub(crate) ids: RefCell<FlowIds>,
     pub(crate) spans: RefCell<Spans>,
     pub(crate) live: RefCell<LiveSignals>,
-    /// What the turns served here taught about sessions. Each worker learns for itself, so that none waits.
     /// Where other threads ring when they have something for a task here.
     pub(crate) tower: Rc<Tower>,
     /// What the turns served here taught about sessions. Each worker learns for itself, so that none waits.
     pub(crate) habits: RefCell<Habits>,
+    floor: Arc<Floor>,
+    /// Where the kernel reads this worker's load, while it gives connections by that.
+    cell: RefCell<Option<Box<dyn LoadCell>>>,
     connections: Cell<usize>,
+    in_flight: Cell<usize>,
     spare: RefCell<Vec<Vec<u8>>>,
     gathers: RefCell<Vec<Gather>>,
     generation: Cell<u64>,
@@ -69,23 +73,36 @@ pub struct Worker {
     latencies_read: RefCell<Vec<usize>>,
 }
 
-/// Starts the workers on their sockets.
+/// Starts the workers on their sockets. `cells` has one per worker where the kernel gives connections by load, and
+/// is empty elsewhere.
 ///
 /// # Errors
 /// A thread that cannot be started.
-pub fn start(shared: &Arc<Shared>, listening: Listening) -> io::Result<Vec<JoinHandle<()>>> {
+pub fn start(
+    shared: &Arc<Shared>,
+    listening: Listening,
+    floor: &Arc<Floor>,
+    cells: Vec<Box<dyn LoadCell>>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let mut cells = cells.into_iter();
     let workers = listening.workers.into_iter().enumerate();
     workers
         .map(|(id, sockets)| {
-            let shared = shared.clone();
+            let (shared, floor, cell) = (shared.clone(), floor.clone(), cells.next());
             std::thread::Builder::new()
                 .name(format!("pintle-worker-{id}"))
-                .spawn(move || run(id as u16, shared, sockets))
+                .spawn(move || run(id as u16, shared, floor, cell, sockets))
         })
         .collect()
 }
 
-fn run(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) {
+fn run(
+    id: u16,
+    shared: Arc<Shared>,
+    floor: Arc<Floor>,
+    cell: Option<Box<dyn LoadCell>>,
+    sockets: Vec<(usize, TcpListener)>,
+) {
     let core = shared.startup.workers[usize::from(id)];
     if let Some(core) = core
         && let Err(error) = monoio::utils::bind_to_cpu_set([core])
@@ -101,7 +118,7 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) {
             }
             None => info!(worker = id, core, %driver, "worker runs"),
         }
-        serve(id, shared, sockets)
+        async move { serve(Rc::new(Worker::new(id, shared, floor, cell)?), sockets).await }
     });
     match result {
         Ok(Ok(())) => {
@@ -117,8 +134,8 @@ fn run(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) {
     }
 }
 
-async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
-    let worker = Rc::new(Worker::new(id, shared)?);
+async fn serve(worker: Rc<Worker>, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
+    monoio::spawn(take_in(worker.clone()));
     let gate = Rc::new(Gate::default());
     let mut descriptors: Vec<(usize, RawFd)> = Vec::new();
     for (index, socket) in sockets {
@@ -136,6 +153,9 @@ async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>)
         if worker.ticks.get().is_multiple_of(POOL_SWEEP_TICKS) {
             let idle = generation.settings.pool.idle.as_millis() as u64;
             worker.pool.sweep(worker.dog.now_ms(), idle);
+            if let Some(cell) = worker.cell.borrow_mut().as_mut() {
+                cell.settle();
+            }
         }
         if worker.shared.life() != Life::Draining {
             continue;
@@ -151,15 +171,18 @@ async fn serve(id: u16, shared: Arc<Shared>, sockets: Vec<(usize, TcpListener)>)
                 }
                 gate.close();
                 worker.pool.clear();
+                // A process that takes over publishes there now.
+                worker.cell.take();
                 Instant::now()
             }
             Some(leaving) if leaving.retiring == retiring => leaving.since,
             Some(_) => Instant::now(),
         };
-        leaving = Some(Leaving { since, retiring });
+        // In the tick after the last connection was handed to anyone.
+        let last = leaving.replace(Leaving { since, retiring }).is_some();
         let timeouts = &generation.settings.timeouts;
         let patience = if retiring { timeouts.retire } else { timeouts.drain };
-        if worker.connections.get() == 0 {
+        if last && worker.connections.get() == 0 && worker.floor.is_empty(worker.id.into()) {
             return Ok(());
         }
         if since.elapsed() >= patience {
@@ -182,6 +205,24 @@ struct Leaving {
     retiring: bool,
 }
 
+/// Serves what other workers hand over.
+async fn take_in(worker: Rc<Worker>) {
+    let own = usize::from(worker.id);
+    let waiting = worker.tower.enter();
+    worker.floor.open(own, worker.tower.bell().clone(), waiting.task());
+    loop {
+        let (socket, index) = waiting.until(|| worker.floor.take(own)).await;
+        // Workers may run on different drivers where the kernel refused a ring to some.
+        let adopted = socket
+            .set_nonblocking(!runtime::on_io_uring())
+            .and_then(|()| monoio::net::TcpStream::from_std(socket));
+        match adopted {
+            Ok(socket) => worker.adopt(Stream::accepted(socket, &worker.dog), index),
+            Err(error) => warn!(worker = worker.id, %error, "a connection could not be taken over"),
+        }
+    }
+}
+
 async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize, gate: Rc<Gate>) {
     while let Some(ready) = gate.while_open(listener.ready()).await {
         let accepted = ready.and_then(|()| worker.accept_some(&listener, index));
@@ -195,7 +236,12 @@ async fn accept_loop(worker: Rc<Worker>, listener: Listener, index: usize, gate:
 }
 
 impl Worker {
-    fn new(id: u16, shared: Arc<Shared>) -> io::Result<Self> {
+    fn new(
+        id: u16,
+        shared: Arc<Shared>,
+        floor: Arc<Floor>,
+        cell: Option<Box<dyn LoadCell>>,
+    ) -> io::Result<Self> {
         let ids = FlowIds::new(id, shared.startup.process_random);
         Ok(Self {
             id,
@@ -208,7 +254,10 @@ impl Worker {
             live: RefCell::default(),
             tower: Tower::raise()?,
             habits: RefCell::default(),
+            floor,
+            cell: RefCell::new(cell),
             connections: Cell::new(0),
+            in_flight: Cell::new(0),
             spare: RefCell::default(),
             gathers: RefCell::default(),
             generation: Cell::new(0),
@@ -251,11 +300,36 @@ impl Worker {
         turn
     }
 
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.weigh();
+    }
+
+    /// A request has ended.
+    pub(crate) fn end(&self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.weigh();
+    }
+
+    /// Says how busy this worker is.
+    fn weigh(&self) {
+        let load = self.in_flight.get() * STREAM as usize + self.connections.get() * OPEN as usize;
+        let load = u32::try_from(load).unwrap_or(u32::MAX);
+        self.floor.publish(self.id.into(), load);
+        if let Some(cell) = self.cell.borrow().as_ref() {
+            cell.publish(load);
+        }
+    }
+
     /// Serves a connection in a task of its own.
     fn adopt(self: &Rc<Self>, stream: Stream, listener: usize) {
         let open = self.shared.connections.fetch_add(1, Ordering::AcqRel) + 1;
         let full = open > self.shared.generation.load().settings.limits.max_connections;
         self.connections.set(self.connections.get() + 1);
+        self.weigh();
         let worker = self.clone();
         monoio::spawn(async move {
             let guard = ConnectionGuard(worker.clone());
@@ -273,6 +347,14 @@ impl Worker {
     fn accept_some(self: &Rc<Self>, listener: &Listener, index: usize) -> io::Result<()> {
         for _ in 0..ACCEPTED_AT_ONCE {
             let Some(socket) = listener.take()? else { break };
+            if let Some(cell) = self.cell.borrow().as_ref() {
+                cell.accepted(1);
+            }
+            let draining = self.shared.life() == Life::Draining;
+            let draw = self.next_turn() as u64;
+            let kept =
+                if draining { Some(socket) } else { self.floor.pass(self.id.into(), draw, socket, index) };
+            let Some(socket) = kept else { continue };
             let socket = monoio::net::TcpStream::from_std(socket)?;
             self.adopt(Stream::accepted(socket, &self.dog), index);
         }
@@ -341,6 +423,7 @@ struct ConnectionGuard(Rc<Worker>);
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
+        self.0.weigh();
         self.0.shared.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod environment;
+mod kernel;
 mod meaning;
 mod output;
 mod pretrained;

@@ -18,6 +18,7 @@ use pintle_control::{
     AdminOptions, ControlHooks, ControlOptions, ControlThread, Drained, Exit, JournalOptions, ReloadReport,
     ReloadResult,
 };
+use pintle_dataplane::floor::Floor;
 use pintle_dataplane::io::runtime::DriverChoice;
 use pintle_dataplane::io::socket;
 use pintle_dataplane::listening::Listening;
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
+use crate::kernel::{self, Kernel};
 use crate::meaning::{self, Meaning};
 use crate::sink::JournalSink;
 use crate::upgrade::{self, Host, Predecessor, Program, UpgradeError};
@@ -92,6 +94,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     announce_findings(&options.config, &prepared.report);
     let config = &prepared.config;
     let pintle = &config.global.pintle;
+    // Before there is a second thread, for capabilities are given up by thread.
+    let in_kernel = kernel::start(config);
+    let asked = (pintle.steering, pintle.telemetry);
     let driver = options.driver.map(|driver| match driver {
         DriverArg::Auto => DriverChoice::Auto,
         DriverArg::IoUring => DriverChoice::IoUring,
@@ -153,13 +158,21 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let sockets = listening.duplicates().map_err(ServeError::Listen)?;
     upgrade::keep_in_fd_store(&listening);
     let taken_over = listening.inherited();
-    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets);
-    let workers = worker::start(&shared, listening).map_err(ServeError::Listen)?;
+    let steered = predecessor.as_mut().and_then(Predecessor::steered);
+    let count = shared.startup.workers.len();
+    let (kernel, steered) = Kernel::steer(in_kernel, asked, &listening, count, steered);
+    let maps = kernel.descriptors().map_err(ServeError::Listen)?;
+    let maps = (if kernel.steers() { count } else { 0 }, maps);
+    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets, maps);
+    let floor = Floor::new(count, steered.userspace);
+    let workers = worker::start(&shared, listening, &floor, steered.cells).map_err(ServeError::Listen)?;
     let running = Plane {
         shared: shared.clone(),
         source: Mutex::new(source),
         meaning,
         host: host.clone(),
+        kernel,
+        floor,
         predecessor: predecessor.as_ref().map(Predecessor::pid),
     };
     let _ = plane.set(Arc::new(running));
@@ -224,6 +237,8 @@ struct Plane {
     source: Mutex<Vec<u8>>,
     meaning: Meaning,
     host: Arc<Host>,
+    kernel: Kernel,
+    floor: Arc<Floor>,
     /// The process that this one has taken over from.
     predecessor: Option<u32>,
 }
@@ -296,6 +311,7 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
                 Box::new(move || {
                     if let Some(plane) = for_gauges.get() {
                         meters::gauge(&plane.shared);
+                        plane.kernel.publish();
                     }
                 }),
             ),
@@ -503,6 +519,9 @@ fn status(plane: &Plane) -> Value {
         "policy_digest": generation.policy.digest_hex(),
         "classifier": meaning::status(generation.reading.as_ref()),
         "workers": shared.startup.workers.len(),
+        "kernel": plane.kernel.status(),
+        "loads": plane.floor.loads(),
+        "handed_over": plane.floor.handed_over(),
         "took_over_from": plane.predecessor,
         "successor": plane.host.successor(),
         "connections": shared.connections.load(Ordering::Relaxed),

@@ -62,15 +62,28 @@ pub(crate) enum UpgradeError {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 enum Message {
-    TakeOver { protocol: u32 },
-    Offer { protocol: u32, listeners: usize, admin_tcp: bool, admin_unix: bool },
+    TakeOver {
+        protocol: u32,
+    },
+    Offer {
+        protocol: u32,
+        listeners: usize,
+        admin_tcp: bool,
+        admin_unix: bool,
+        /// Workers, if the kernel gives connections to them by load.
+        steered: usize,
+    },
     Listeners,
     Ready,
     Yours,
     Settled,
     Upgrade,
-    Upgraded { pid: u32 },
-    Refused { reason: String },
+    Upgraded {
+        pid: u32,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 /// The socket of a state directory.
@@ -99,6 +112,7 @@ pub(crate) struct Predecessor {
     listeners: Vec<TcpListener>,
     session_lock: Option<OwnedFd>,
     control: Option<Inherited>,
+    steered: Option<(usize, Vec<OwnedFd>)>,
 }
 
 impl Predecessor {
@@ -116,10 +130,11 @@ impl Predecessor {
         };
         let pid = channel.peer()?;
         say(&channel, &Message::TakeOver { protocol: PROTOCOL }, &[])?;
-        let (listeners, admin_tcp, admin_unix, descriptors) = match hear(&channel)? {
-            (Message::Offer { protocol: PROTOCOL, listeners, admin_tcp, admin_unix }, descriptors) => {
-                (listeners, admin_tcp, admin_unix, descriptors)
-            }
+        let (listeners, admin_tcp, admin_unix, steered, descriptors) = match hear(&channel)? {
+            (
+                Message::Offer { protocol: PROTOCOL, listeners, admin_tcp, admin_unix, steered },
+                descriptors,
+            ) => (listeners, admin_tcp, admin_unix, steered, descriptors),
             (Message::Offer { protocol, .. }, _) => return Err(UpgradeError::Protocol(protocol)),
             (Message::Refused { reason }, _) => return Err(UpgradeError::Refused(reason)),
             _ => return Err(UpgradeError::Unexpected),
@@ -135,6 +150,7 @@ impl Predecessor {
             admin_tcp: next(admin_tcp)?,
             admin_unix: next(admin_unix)?,
         };
+        let steered = (steered > 0).then(|| (steered, descriptors.collect()));
         let mut sockets = Vec::new();
         while sockets.len() < listeners {
             match hear(&channel)? {
@@ -144,7 +160,8 @@ impl Predecessor {
                 _ => return Err(UpgradeError::Unexpected),
             }
         }
-        Ok(Some(Predecessor { channel, pid, listeners: sockets, session_lock, control: Some(control) }))
+        let control = Some(control);
+        Ok(Some(Predecessor { channel, pid, listeners: sockets, session_lock, control, steered }))
     }
 
     /// Its process id.
@@ -160,6 +177,11 @@ impl Predecessor {
     /// Its lock on session memory.
     pub(crate) fn session_lock(&mut self) -> Option<OwnedFd> {
         self.session_lock.take()
+    }
+
+    /// What the kernel's choice of workers goes by, and for how many.
+    pub(crate) fn steered(&mut self) -> Option<(usize, Vec<OwnedFd>)> {
+        self.steered.take()
     }
 
     /// What control threads share.

@@ -404,6 +404,23 @@ pub struct Attempt {
     pub error: Option<String>,
     /// Who is at fault.
     pub fault: Fault,
+    /// What the kernel knew of the connection when the answer ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelView>,
+}
+
+/// A connection as the kernel sees it (`TCP_INFO`), over all requests that it has carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelView {
+    /// Smoothed round-trip time.
+    pub srtt_us: Micros,
+    /// Smallest round-trip time; zero where the kernel does not tell.
+    pub min_rtt_us: Micros,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Bytes that arrived.
+    pub bytes_received: u64,
 }
 
 /// Where a token count comes from.

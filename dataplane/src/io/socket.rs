@@ -152,6 +152,44 @@ pub fn take_error(fd: RawFd) -> io::Result<()> {
     }
 }
 
+/// The part of `struct tcp_info` (linux/tcp.h) that is told on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Smoothed round-trip time in microseconds.
+    pub srtt_us: u32,
+    /// Smallest round-trip time in microseconds; zero where the kernel does not tell.
+    pub min_rtt_us: u32,
+    /// Segments sent again.
+    pub retransmits: u32,
+    /// Bytes that arrived.
+    pub bytes_received: u64,
+}
+
+/// `TCP_INFO`; `None` if the socket is no TCP connection any more.
+pub fn tcp_info(fd: RawFd) -> Option<TcpInfo> {
+    // Offsets in linux/tcp.h, the same on every architecture; libc's structure ends before the last two.
+    const SRTT: usize = 68;
+    const RETRANSMITS: usize = 100;
+    const BYTES_RECEIVED: usize = 128;
+    const MIN_RTT: usize = 148;
+    let mut bytes = [0u8; MIN_RTT + 4];
+    let mut length = bytes.len() as libc::socklen_t;
+    // SAFETY: at most `length` bytes are written into the live local; an older kernel writes fewer.
+    check(unsafe {
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, bytes.as_mut_ptr().cast(), &raw mut length)
+    })
+    .ok()?;
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    let min_rtt_us = word(MIN_RTT);
+    Some(TcpInfo {
+        srtt_us: word(SRTT),
+        // All ones before the first sample.
+        min_rtt_us: if min_rtt_us == u32::MAX { 0 } else { min_rtt_us },
+        retransmits: word(RETRANSMITS),
+        bytes_received: bytes[BYTES_RECEIVED..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word)),
+    })
+}
+
 fn sockaddr(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: sockaddr_storage is plain data for which all zeroes is a valid value.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };

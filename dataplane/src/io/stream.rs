@@ -9,6 +9,8 @@ use std::time::Duration;
 use monoio::buf::IoBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
+use pintle_routing::flow::KernelView;
+use pintle_routing::units::Micros;
 
 use super::socket;
 use super::watchdog::{Shut, Slot, Watchdog};
@@ -99,6 +101,17 @@ impl Stream {
     /// Whether a connection from the pool is still open and silent.
     pub fn is_quiet(&self) -> bool {
         socket::is_quiet(self.fd())
+    }
+
+    /// What the kernel knows of the connection; half a microsecond.
+    pub fn kernel_view(&self) -> Option<KernelView> {
+        let info = socket::tcp_info(self.fd())?;
+        Some(KernelView {
+            srtt_us: Micros(info.srtt_us.into()),
+            min_rtt_us: Micros(info.min_rtt_us.into()),
+            retransmits: info.retransmits,
+            bytes_received: info.bytes_received,
+        })
     }
 
     fn failure(&self, otherwise: IoError) -> IoError {

@@ -61,6 +61,8 @@ pub(crate) struct Host {
     store: Arc<Store>,
     control: ControlRemote,
     shared: Inherited,
+    /// Workers that the kernel gives connections to by load, and what it goes by.
+    steered: (usize, Vec<OwnedFd>),
     /// Empty once this process has stopped listening.
     listeners: Mutex<Vec<TcpListener>>,
     /// Held while a process is started to take over.
@@ -78,12 +80,14 @@ impl Host {
         control: ControlRemote,
         shared: Inherited,
         listeners: Vec<TcpListener>,
+        steered: (usize, Vec<OwnedFd>),
     ) -> Arc<Host> {
         Arc::new(Host {
             program,
             store,
             control,
             shared,
+            steered,
             listeners: Mutex::new(listeners),
             starting: Mutex::new(()),
             offered: AtomicBool::new(false),
@@ -209,9 +213,11 @@ impl Host {
             listeners: listeners.len(),
             admin_tcp: admin_tcp.is_some(),
             admin_unix: admin_unix.is_some(),
+            steered: self.steered.0,
         };
         let mut locks = vec![self.store.share()?];
-        for descriptor in [journal_lock, admin_tcp, admin_unix].into_iter().flatten() {
+        let kept = [journal_lock, admin_tcp, admin_unix].into_iter().flatten();
+        for descriptor in kept.chain(&self.steered.1) {
             locks.push(descriptor.try_clone()?);
         }
         say(channel, &offer, &locks)?;
