@@ -220,19 +220,22 @@ impl Judge {
 
     /// A span is found if at least half of its bytes are in finds of its type.
     fn pii(&mut self, sources: &BySource<'_>, out: &mut String) {
-        let _ =
-            writeln!(out, "\npii: recall of spans by type; last, the share of other bytes that are marked");
+        let _ = writeln!(
+            out,
+            "\npii: recall of spans as their type, and as anything personal; last, the share of other bytes that are marked"
+        );
         for (source, cases) in sources {
-            let mut found: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+            let mut found: BTreeMap<&str, (u32, u32, u32)> = BTreeMap::new();
             let (mut wrong, mut plain) = (0, 0);
             let mut spans: Vec<PiiSpan> = Vec::new();
             for case in cases {
                 self.model.pii_spans(&case.text, &mut self.scratch, &mut spans);
                 for (start, end, label) in &case.spans {
-                    let (hit, all) = found.entry(label).or_default();
+                    let (hit, marked, all) = found.entry(label).or_default();
                     let covered =
                         covers(*start, *end, spans.iter().filter(|span| same_type(span.label, label)));
                     *hit += u32::from(2 * covered >= end - start);
+                    *marked += u32::from(2 * covers(*start, *end, spans.iter()) >= end - start);
                     *all += 1;
                 }
                 let inside =
@@ -242,10 +245,16 @@ impl Judge {
                     wrong += u32::from(spans.iter().any(|span| (span.start..span.end).contains(&at)));
                 }
             }
-            for (label, (hit, all)) in found {
-                let _ = writeln!(out, "  {source:28} {all:5}  {:.3}  {label}", share(hit, all));
+            for (label, (hit, marked, all)) in found {
+                let _ = writeln!(
+                    out,
+                    "  {source:28} {all:5}  {:.3}  {:.3}  {label}",
+                    share(hit, all),
+                    share(marked, all)
+                );
             }
-            let _ = writeln!(out, "  {source:28} {plain:5}  {:.3}  (not personal)", share(wrong, plain));
+            let _ =
+                writeln!(out, "  {source:28} {plain:5}         {:.3}  (not personal)", share(wrong, plain));
         }
     }
 
