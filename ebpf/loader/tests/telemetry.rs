@@ -174,3 +174,11 @@ fn a_group_that_is_none_is_refused_with_a_reason() {
         assert!(why.starts_with("control group /absent: "), "{why}");
     });
 }
+
+#[test]
+fn the_root_of_all_groups_is_not_taken_for_our_own() {
+    room::alone(|| match Telemetry::attach(&Options::default()) {
+        Ok(telemetry) => assert!(telemetry.cgroup().join("cgroup.events").exists()),
+        Err(unavailable) => assert!(unavailable.why.contains("control group"), "{unavailable}"),
+    });
+}

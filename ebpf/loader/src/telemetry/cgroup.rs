@@ -4,8 +4,21 @@ use std::path::{Path, PathBuf};
 
 use crate::status::Unavailable;
 
-/// Its directory in the version 2 hierarchy.
+/// Its directory in the version 2 hierarchy. Not the root of all: that has everybody's connections.
 pub(super) fn own() -> Result<PathBuf, Unavailable> {
+    let group = present()?;
+    if is_root(&group) {
+        return Err(Unavailable::new("this process is in the root control group, beside everybody else's"));
+    }
+    Ok(group)
+}
+
+/// Only the true root has no events of its own; what looks like one inside a container has.
+fn is_root(group: &Path) -> bool {
+    !group.join("cgroup.events").exists()
+}
+
+fn present() -> Result<PathBuf, Unavailable> {
     let read =
         |path| std::fs::read_to_string(path).map_err(|error| Unavailable::because("control group", &error));
     find(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
