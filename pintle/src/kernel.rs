@@ -17,7 +17,21 @@ use tracing::{info, warn};
 /// before there is a second thread.
 pub(crate) fn start(config: &Config) -> Started {
     let pintle = &config.global.pintle;
-    let guard = (!pintle.guard.interfaces.is_empty()).then(|| {
+    let started = pintle_ebpf::start(&Options {
+        steering: pintle.steering == Choice::Auto,
+        guard: guarding(config),
+        telemetry: (pintle.telemetry == Watching::Auto).then(telemetry::Options::default),
+    });
+    if !started.dropped.is_empty() {
+        info!(numbers = ?started.dropped, "capabilities given up");
+    }
+    started
+}
+
+/// What the configuration asks of the guard; without interfaces there is none.
+fn guarding(config: &Config) -> Option<guard::Options> {
+    let pintle = &config.global.pintle;
+    (!pintle.guard.interfaces.is_empty()).then(|| {
         let prefixes = |texts: &[String]| -> Vec<Prefix> {
             let read = |text: &String| match text.parse() {
                 Ok(prefix) => Some(prefix),
@@ -45,24 +59,14 @@ pub(crate) fn start(config: &Config) -> Started {
             allow: prefixes(&pintle.guard.allow),
             ..guard::Options::default()
         }
-    });
-    let started = pintle_ebpf::start(&Options {
-        steering: pintle.steering == Choice::Auto,
-        guard,
-        telemetry: (pintle.telemetry == Watching::Auto).then(telemetry::Options::default),
-    });
-    if !started.dropped.is_empty() {
-        info!(numbers = ?started.dropped, "capabilities given up");
-    }
-    started
+    })
 }
 
 /// What is in force.
 pub(crate) struct Kernel {
     report: Report,
     telemetry: Option<Telemetry>,
-    // Held: it detaches when it is dropped.
-    _guard: Option<guard::Guard>,
+    guard: Option<guard::Guard>,
     steering: Option<Steering>,
 }
 
@@ -147,7 +151,7 @@ impl Kernel {
         let cells = steering.as_ref().map_or_else(Vec::new, |steering| {
             (0..workers as u32).map(|slot| cell(steering.load_cell(slot))).collect()
         });
-        (Kernel { report, telemetry, _guard: guard, steering }, Steered { cells, userspace })
+        (Kernel { report, telemetry, guard, steering }, Steered { cells, userspace })
     }
 
     /// What a process that takes over steers by.
@@ -161,8 +165,22 @@ impl Kernel {
         self.steering.is_some()
     }
 
-    /// The kernel's sums as metrics.
+    /// Puts another configuration's rules into force. Interfaces stay as they are.
+    pub(crate) fn reload(&self, config: &Config) {
+        let Some(guard) = &self.guard else { return };
+        // Without interfaces the guard is not wanted any more.
+        let options = guarding(config)
+            .unwrap_or_else(|| guard::Options { mode: guard::Mode::Off, ..guard::Options::default() });
+        if let Err(error) = guard.apply(&options) {
+            warn!(%error, "the guard has not taken all of the configuration");
+        }
+    }
+
+    /// The kernel's sums as metrics; forgets rules whose time is over.
     pub(crate) fn publish(&self) {
+        if let Some(guard) = &self.guard {
+            guard.expire();
+        }
         for (endpoint, sums) in self.telemetry.iter().flat_map(Telemetry::read) {
             let endpoint = match endpoint {
                 Endpoint::Upstream(address) => format!("upstream {address}"),

@@ -442,6 +442,7 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     notes.extend(wired.warnings.iter().cloned());
     let findings = findings(&prepared.report);
     shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);
+    plane.kernel.reload(&prepared.config);
     let next = generation(prepared, wired, &shared.store, &plane.meaning, Some(&before));
     resolve::resolve(&next.upstreams);
     let digest = next.policy.digest_hex();
