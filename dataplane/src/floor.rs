@@ -95,7 +95,7 @@ impl Floor {
         let others = self.seats.len() as u64 - 1;
         // Neighbouring numbers must not lead to neighbouring workers in turn.
         let mixed = draw.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let drawn = ((mixed >> 32) * others >> 32) as usize;
+        let drawn = (((mixed >> 32) * others) >> 32) as usize;
         let other = if drawn < own { drawn } else { drawn + 1 };
         // One connection less at least: handing over costs a wake-up.
         if self.load(other) + OPEN > self.load(own) {
