@@ -101,7 +101,11 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("PCF063", "", global("  model_catalog: {modules: {modality_detector: {enabled: true}}}\n")),
         ("PCF064", "3:20", "global:\n  pintle:\n    guard: {deny: [192.0.2.0/33]}\n".into()),
         ("PCF064", "3:21", "global:\n  pintle:\n    guard: {allow: [example.org]}\n".into()),
-        ("PCF064", "", format!("global:\n  pintle:\n    guard: {{ports: {:?}}}\n", (1..66).collect::<Vec<_>>())),
+        (
+            "PCF064",
+            "",
+            format!("global:\n  pintle:\n    guard: {{ports: {:?}}}\n", (1..66).collect::<Vec<_>>()),
+        ),
         ("PCF064", "2:21", "listeners:\n  - {name: a, port: 70000}\nrouting: {}\n".into()),
         ("PCF064", "2:15", "listeners:\n  - {address: gateway.example, port: 80}\nrouting: {}\n".into()),
         ("PCF064", "", global("  pintle: {admin: {listen: '9190'}}\n")),

@@ -41,7 +41,16 @@ fn node(node: &str, truth: Truth, children: Vec<RuleRecord>) -> RuleRecord {
 
 fn decision(name: &str, priority: i64, rules: RuleRecord, chosen: bool) -> DecisionRecord {
     let truth = rules.truth;
-    DecisionRecord { name: name.to_owned(), priority, tier: 0, truth, confidence: 0.92, chosen, guard: false, rules }
+    DecisionRecord {
+        name: name.to_owned(),
+        priority,
+        tier: 0,
+        truth,
+        confidence: 0.92,
+        chosen,
+        guard: false,
+        rules,
+    }
 }
 
 fn signal(signal: &str, truth: Truth, confidence: Option<f64>, value: Option<f64>) -> SignalRecord {
