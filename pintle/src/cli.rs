@@ -276,7 +276,7 @@ pub(crate) struct Explain {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionsCommand {
     /// List sessions.
-    Ls(StateDir),
+    Ls(Ls),
     /// Show one session.
     Show(OneSession),
     /// Forget one session, so that its next turn is routed as a new one.
@@ -287,6 +287,8 @@ pub(crate) enum SessionsCommand {
     Import(StateDir),
     /// Rewrite the file without expired sessions.
     Compact(StateDir),
+    /// Say what another policy would have done with the sessions on record, and what it would have cost.
+    Shadow(Shadow),
 }
 
 #[derive(Debug, Args)]
@@ -297,12 +299,44 @@ pub(crate) struct StateDir {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Shadow {
+    /// Configuration of the other policy.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Directory of the gateway's state, instead of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Leave out flows before this one, or before this time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "ID-or-TIME")]
+    pub(crate) since: Option<Since>,
+    /// Write the turns on which the two differ here, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) differences: Option<PathBuf>,
+    /// Sessions that are listed one by one, at most; those where most money is at stake come first.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Directory of the gateway's state.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where a running gateway's admin API is: a host and port, or the path of its socket.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190")]
+    pub(crate) admin: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct OneSession {
     /// The session's key: 32 hexadecimal digits, as `ls` shows it.
     pub(crate) key: String,
     /// Directory of the gateway's state.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Where a running gateway's admin API is: a host and port, or the path of its socket.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9190")]
+    pub(crate) admin: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! The subcommands that do their work and end.
 
+mod admin_client;
 mod bench;
 mod check;
 mod convert;
@@ -11,6 +12,7 @@ mod model;
 mod replay;
 mod route;
 mod sessions;
+mod shadow;
 mod status;
 mod upgrade;
 
