@@ -91,7 +91,9 @@ impl Checker<'_> {
             },
             Shape::String | Shape::Secret => match node.scalar() {
                 None => self.wrong_type(node, "text", path),
-                Some(Scalar::Bool(value)) if self.in_global && node.text() != Some(word(value)) => {
+                Some(Scalar::Bool(value))
+                    if self.in_global && !self.extension && node.text() != Some(word(value)) =>
+                {
                     let text = node.text().unwrap_or_default();
                     self.findings
                         .push(

@@ -113,7 +113,8 @@ fn forget_echoes(findings: &mut Findings) {
     }
 }
 
-/// Upstream passes `global` through JSON, which turns the words of YAML 1.1 into `true` and `false`.
+/// Upstream passes `global` through JSON, which turns the words of YAML 1.1 into `true` and `false`. What is
+/// Pintle's own stays as written: `off` is a word there.
 fn normalise_global(root: &mut Node) {
     fn normalise(node: &mut Node) {
         let boolean = match node.scalar() {
@@ -136,7 +137,10 @@ fn normalise_global(root: &mut Node) {
             if entry.value.is_null() {
                 entry.value.kind = Kind::Map(Vec::new());
             }
-            normalise(&mut entry.value);
+            if let Kind::Map(sections) = &mut entry.value.kind {
+                let inherited = sections.iter_mut().filter(|section| section.key.text() != Some("pintle"));
+                inherited.for_each(|section| normalise(&mut section.value));
+            }
         }
     }
 }

@@ -261,3 +261,12 @@ global:
         assert_eq!(later, 5, "once for each: {found:?}");
     }
 }
+
+#[test]
+fn off_is_a_word_where_pintle_is_configured() {
+    let yaml = "version: v0.3\nglobal:\n  pintle:\n    steering: off\n    classifier: {models: {pii: off}}\n";
+    let loaded = load(yaml.as_bytes(), "test.yaml", Profile::Pintle);
+    let pintle = loaded.config.expect("it loads").global.pintle;
+    assert_eq!(pintle.steering.as_str(), "off");
+    assert_eq!(pintle.classifier.models.pii, "off");
+}
