@@ -295,8 +295,19 @@ mod tests {
         loaded.config.unwrap_or_else(|| panic!("{:#?}", loaded.report))
     }
 
-    fn golden(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    /// A directory of models as operators have it: the golden ones share their tokenizer.
+    fn models(names: &[&str]) -> tempfile::TempDir {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            let folder = dir.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            for file in ["config.json", "model.safetensors"] {
+                std::fs::copy(golden.join(name).join(file), folder.join(file)).unwrap();
+            }
+            std::fs::copy(golden.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
+        }
+        dir
     }
 
     fn with<T>(config: &Config, base: &Path, then: impl FnOnce(&ConfiguredShelf<'_>) -> T) -> T {
@@ -329,10 +340,10 @@ mod tests {
 
     #[test]
     fn a_folder_is_found_by_name_and_loaded_once() {
-        let models = golden("");
+        let models = models(&["bert_seq", "modernbert_seq_mean"]);
         let yaml = format!(
             "  pintle: {{classifier: {{models_dir: {}, models: {{domain: bert_seq, embedding: modernbert_seq_mean}}}}}}",
-            models.display()
+            models.path().display()
         );
         let config = config(&yaml);
         let library = Library::default();
