@@ -250,8 +250,13 @@ impl Held {
             return true;
         }
         let before = self.shared.buffered.fetch_add(more, Ordering::Relaxed);
+        if before + more > limit {
+            // Others must not be refused for what is not going to be held.
+            self.shared.buffered.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
         self.bytes = wanted;
-        before + more <= limit
+        true
     }
 
     /// The body is gone.

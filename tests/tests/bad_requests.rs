@@ -213,7 +213,8 @@ fn all_bodies_together_have_a_limit() {
         refused = gateway.metric("pintle_requests_total", &["class=\"5xx\"", "fault=\"pintle\""]) as u64;
         refused >= 1
     });
-    assert_eq!(refused, 1);
+    // Two that reach the limit at the same moment, on two workers, are both refused.
+    assert!((1..=2).contains(&refused), "{refused}");
     drop(waiting);
     // Their memory is free again.
     pintle_tests::until("a large body passes", || {

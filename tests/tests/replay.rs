@@ -261,3 +261,27 @@ fn what_the_gateway_would_refuse_is_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("session.json: invalid type"), "{error}");
 }
+
+#[test]
+fn a_policy_in_the_shadow_of_its_own_record_never_differs() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    play(&gateway);
+    let state = gateway.state_dir().display().to_string();
+    let shadow = |policy: &Path| {
+        let policy = policy.display().to_string();
+        let output =
+            pintle_tests::pintle(&["sessions", "shadow", "--policy", &policy, "--state-dir", &state]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = |text: &str| -> Vec<String> {
+        let line =
+            text.lines().find(|line| line.starts_with("all 2 sessions")).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().skip(3).map(str::to_owned).collect()
+    };
+    // Turns, turns that differ, switches on either side, dollars on either side.
+    let own = all(&shadow(&own_policy(&gateway)));
+    assert_eq!((own[0].as_str(), own[1].as_str()), ("6", "0"), "{own:?}");
+    assert_eq!((&own[2], &own[4]), (&own[3], &own[5]), "as many switches, as many dollars: {own:?}");
+}
