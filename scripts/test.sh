@@ -120,6 +120,16 @@ ebpf_rebuild() {
   scripts/ebpf.sh verify
 }
 
+# Session records under an interpreter that knows Rust's memory rules, where the toolchain has it.
+record_miri() {
+  if ! cargo +nightly miri --version >/dev/null 2>&1; then
+    echo "this machine has no Miri (rustup component add --toolchain nightly miri)"
+    return 77
+  fi
+  MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p pintle-sessions --lib -- \
+    record:: table::tests::threads table::tests::an_update
+}
+
 units() {
   sh systemd/verify.sh
 }
@@ -151,6 +161,7 @@ want unit && stage "unit and property tests" counted unit_tests
 want binary && stage "build of the binary" check build_binary
 want system && stage "whole-system tests" counted system_tests
 want clients && stage "Python clients" counted client_tests
+want miri && stage "session records under Miri" check record_miri
 want ebpf && stage "eBPF objects" check ebpf_objects
 want ebpf && stage "eBPF objects, built anew" check ebpf_rebuild
 want units && stage "systemd units" check units
