@@ -173,8 +173,17 @@ impl World {
 
     fn open(&mut self) {
         let opened = Store::open(self.folder.path(), &self.options, self.now);
-        let (store, report) = opened.expect("session memory opens");
+        let (mut store, report) = opened.expect("session memory opens");
         assert!(report.set_aside.is_none(), "{:?}", report.messages());
+        if report.created {
+            // Which records share a bucket follows from the file's secret, so that belongs to the seed too: an
+            // empty memory takes it from an import.
+            let mut export = Vec::new();
+            store.export(&mut export).expect("an empty memory is exported");
+            let mut head: serde_json::Value = serde_json::from_slice(&export).expect("one line");
+            head["hash_key"] = format!("{:032x}", self.run.seed).into();
+            store.import(format!("{head}\n").as_bytes(), self.now).expect("an empty memory is imported");
+        }
         self.store = Some(store);
     }
 
