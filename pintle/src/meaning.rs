@@ -9,7 +9,7 @@ use pintle_classifier::embedded::EmbeddedModel;
 use pintle_classifier::service::{Classifier, Options};
 use pintle_classifier::shelf::{ConfiguredShelf, Library};
 use pintle_classifier::signals::{Inputs, Question, SignalPlan};
-use pintle_config::Config;
+use pintle_config::{ClassifierBackend, Config};
 use pintle_dataplane::learned::Reading;
 use pintle_routing::facts::Facts;
 use pintle_routing::learned::Learned;
@@ -51,6 +51,9 @@ impl Meaning {
             }
         }
         let settings = &config.global.pintle.classifier;
+        if settings.backend == ClassifierBackend::Hip {
+            warn!("classifier.backend is hip, and this version runs no model on a GPU: the CPU answers");
+        }
         Ok(Some(Reading {
             classifier: self.service(config)?,
             plan: Arc::new(plan),
