@@ -156,6 +156,29 @@ pub struct Facts<'a> {
     pub max_completion: Option<Tokens>,
 }
 
+impl<'a> Facts<'a> {
+    /// A chat request to `auto` with one user message, by nobody in particular and of no session.
+    pub fn of_text(text: &'a str) -> Self {
+        let bytes = text.len() as u64;
+        Self {
+            dialect: Dialect::OpenAiChat,
+            requested_model: Cow::Borrowed("auto"),
+            stream: false,
+            session: None,
+            identity: Identity::default(),
+            messages: MessageCounts { user: 1, ..MessageCounts::default() },
+            tools: ToolFacts::default(),
+            provider_state: None,
+            has_image: false,
+            texts: Texts { current_user: Cow::Borrowed(text), ..Texts::default() },
+            envelope_bytes: bytes,
+            compat_context_bytes: bytes,
+            history_bytes: 0,
+            max_completion: None,
+        }
+    }
+}
+
 /// Which texts a policy reads, so that a parser decodes no more than that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {

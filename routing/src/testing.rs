@@ -1,13 +1,8 @@
 //! What tests of this crate share: policies from YAML, facts from a few words.
 
-use std::borrow::Cow;
-
 use pintle_config::Profile;
 
-use crate::facts::{
-    Dialect, Facts, Identity, MessageCounts, SessionIdentity, SessionSnapshot, SessionSource, Texts,
-    ToolFacts,
-};
+use crate::facts::{Facts, SessionIdentity, SessionSnapshot, SessionSource};
 use crate::live::LiveSignals;
 use crate::outcome::{Outcome, Route, Verdict};
 use crate::policy::{Inputs, Policy};
@@ -51,24 +46,10 @@ pub(crate) fn policy(routing: &str, profile: Profile) -> Policy {
     }
 }
 
-/// A one-message chat request to `auto`.
+/// A one-message chat request to `auto`, in a session.
 pub(crate) fn facts(text: &str) -> Facts<'_> {
-    Facts {
-        dialect: Dialect::OpenAiChat,
-        requested_model: Cow::Borrowed("auto"),
-        stream: false,
-        session: Some(SessionIdentity { key: 7, source: SessionSource::XSessionId }),
-        identity: Identity::default(),
-        messages: MessageCounts { user: 1, ..MessageCounts::default() },
-        tools: ToolFacts::default(),
-        provider_state: None,
-        has_image: false,
-        texts: Texts { current_user: Cow::Borrowed(text), ..Texts::default() },
-        envelope_bytes: text.len() as u64,
-        compat_context_bytes: text.len() as u64,
-        history_bytes: 0,
-        max_completion: None,
-    }
+    let session = Some(SessionIdentity { key: 7, source: SessionSource::XSessionId });
+    Facts { session, ..Facts::of_text(text) }
 }
 
 /// A session that was served by `model` a second ago.

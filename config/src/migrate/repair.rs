@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::tree::Tree as _;
-use super::{Change, Migrator, flat};
+use super::{Change, Line, Migrator, flat};
 use crate::contract::{Config, ModalityDetector};
 use crate::node::{Kind, Node, Scalar};
 use crate::shape::{Contract, Shape};
@@ -40,16 +40,14 @@ fn list<'a>(node: &'a mut Node, path: &str) -> &'a mut [Node] {
     node.items_mut()
 }
 
-fn rename(
-    lines: &mut Vec<(Change, u32, String, String, String)>,
-    node: &mut Node,
-    path: &str,
-    old: &str,
-    new: &str,
-) {
+fn note(change: Change, line: u32, from: String, to: String, why: String) -> Line {
+    Line { change, line, from, to, why }
+}
+
+fn rename(lines: &mut Vec<Line>, node: &mut Node, path: &str, old: &str, new: &str) {
     if let Some(value) = node.take(old) {
         if node.get(new).is_none_or(Node::is_blank) {
-            lines.push((
+            lines.push(note(
                 Change::Moved,
                 value.line,
                 format!("{path}.{old}"),
@@ -58,7 +56,7 @@ fn rename(
             ));
             node.set(new, value);
         } else {
-            lines.push((
+            lines.push(note(
                 Change::Dropped,
                 value.line,
                 format!("{path}.{old}"),
@@ -94,7 +92,7 @@ fn signals(migrator: &mut Migrator) {
             if regex::Regex::new(text).is_err() {
                 let literal = regex::escape(text);
                 let why = format!("`{text}` is no valid expression and is taken literally");
-                lines.push((Change::Changed, pattern.line, path.clone(), path.clone(), why));
+                lines.push(note(Change::Changed, pattern.line, path.clone(), path.clone(), why));
                 *pattern = Node { line: pattern.line, ..Node::text_node(&literal) };
             }
         }
@@ -109,7 +107,7 @@ fn signals(migrator: &mut Migrator) {
             if MMLU.contains(&name.as_str()) {
                 kept.push(category);
             } else if MMLU.contains(&spaced.as_str()) {
-                lines.push((
+                lines.push(note(
                     Change::Changed,
                     category.line,
                     path.clone(),
@@ -118,7 +116,7 @@ fn signals(migrator: &mut Migrator) {
                 ));
                 kept.push(Node { line: category.line, ..Node::text_node(&spaced) });
             } else {
-                lines.push((
+                lines.push(note(
                     Change::Dropped,
                     category.line,
                     path.clone(),
@@ -131,13 +129,7 @@ fn signals(migrator: &mut Migrator) {
             domain.set("mmlu_categories", Node::list(kept));
         }
     }
-    migrator.lines.extend(lines.into_iter().map(|(change, line, from, to, why)| super::Line {
-        change,
-        line,
-        from,
-        to,
-        why,
-    }));
+    migrator.lines.extend(lines);
 }
 
 fn decisions(migrator: &mut Migrator) {
@@ -151,7 +143,7 @@ fn decisions(migrator: &mut Migrator) {
         }
         for list in ["allow_tools", "block_tools", "tool_scope"] {
             if let Some(value) = decision.take(list) {
-                lines.push((
+                lines.push(note(
                     Change::Dropped,
                     value.line,
                     format!("{path}.{list}"),
@@ -173,19 +165,13 @@ fn decisions(migrator: &mut Migrator) {
             });
             decision.set("plugins", Node::list(items.collect()));
             let path = format!("{path}.plugins");
-            lines.push((Change::Changed, line, path.clone(), path, "the mapping became a list".into()));
+            lines.push(note(Change::Changed, line, path.clone(), path, "the mapping became a list".into()));
         }
     }
-    migrator.lines.extend(lines.into_iter().map(|(change, line, from, to, why)| super::Line {
-        change,
-        line,
-        from,
-        to,
-        why,
-    }));
+    migrator.lines.extend(lines);
 }
 
-fn conditions(lines: &mut Vec<(Change, u32, String, String, String)>, node: &mut Node, path: &str) {
+fn conditions(lines: &mut Vec<Line>, node: &mut Node, path: &str) {
     rename(lines, node, path, "rule_name", "name");
     rename(lines, node, path, "category", "name");
     if let Some(children) = node.get_mut("conditions") {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use pintle_gfx_interpreter::{Address, Arguments};
+use pintle_gfx_interpreter::{Address, Arguments, Machine};
 use support::*;
 
 const NONE: u32 = 0;
@@ -11,7 +11,7 @@ const TANH: u32 = 2;
 const GEGLU: u32 = 3;
 
 /// Runs a test for every target and element type.
-fn everywhere(run: impl Fn(&mut pintle_gfx_interpreter::Machine, Type, &str)) {
+fn everywhere(run: impl Fn(&mut Machine, Type, &str)) {
     for target in TARGETS {
         let Some(mut machine) = machine(target) else { return };
         for t in Type::ALL {
@@ -113,9 +113,29 @@ struct Gemm {
     residual: bool,
 }
 
-/// The output of a GEMM from its sums, `sum(row, weight row)`, bias included.
+impl Gemm {
+    fn columns(&self) -> usize {
+        if self.activation == GEGLU { self.n / 2 } else { self.n }
+    }
+
+    /// The output at `out` is what follows from the sums, `sum(row, weight row)`, bias included.
+    fn check(
+        &self,
+        (m, t, what): (&Machine, Type, &str),
+        out: Address,
+        residual: &[u16],
+        sum: impl Fn(usize, usize) -> f64,
+    ) {
+        let residual: Vec<f64> = residual.iter().map(|v| t.widen(*v)).collect();
+        let expected = epilogue(self, &residual, sum);
+        let got = get_u16(&m.heap, out, self.rows * self.columns()).into_iter().map(|v| t.widen(v));
+        let what = format!("{what} {} {}x{}x{}", self.tile, self.rows, self.n, self.k);
+        assert_near(&what, got, &expected, t.tolerance());
+    }
+}
+
 fn epilogue(c: &Gemm, residual: &[f64], sum: impl Fn(usize, usize) -> f64) -> Vec<f64> {
-    let columns = if c.activation == GEGLU { c.n / 2 } else { c.n };
+    let columns = c.columns();
     let mut out = Vec::new();
     for row in 0..c.rows {
         for column in 0..columns {
@@ -164,7 +184,7 @@ fn matrix_products_end_in_their_epilogues() {
     everywhere(|m, t, what| {
         for c in gemm_cases() {
             let mut r = Random(3);
-            let columns = if c.activation == GEGLU { c.n / 2 } else { c.n };
+            let columns = c.columns();
             let (a, w) = (r.typed(t, c.rows * c.k, 1.0), r.typed(t, c.n * c.k, 0.1));
             let (bias, addend) = (r.floats(c.n, 1.0, 0.0), r.typed(t, c.rows * columns, 1.0));
             let h = &mut m.heap;
@@ -181,18 +201,10 @@ fn matrix_products_end_in_their_epilogues() {
                 .u32(c.activation)
                 .u32(0);
             m.launch(&format!("pk_gemm_{}_{}", c.tile, t.suffix()), grid(&c), WAVES, &arguments).unwrap();
-            let addend: Vec<f64> = addend.iter().map(|v| t.widen(*v)).collect();
-            let expected = epilogue(&c, &addend, |row, n| {
+            c.check((m, t, what), out, &addend, |row, n| {
                 (0..c.k)
                     .fold(f64::from(bias[n]), |s, k| s + t.widen(a[row * c.k + k]) * t.widen(w[n * c.k + k]))
             });
-            let got = get_u16(&m.heap, out, c.rows * columns).into_iter().map(|v| t.widen(v));
-            assert_near(
-                &format!("{what} {} {}x{}x{}", c.tile, c.rows, c.n, c.k),
-                got,
-                &expected,
-                t.tolerance(),
-            );
         }
     });
 }
@@ -202,7 +214,7 @@ fn quantized_products_are_exact_up_to_the_last_rounding() {
     everywhere(|m, t, what| {
         for c in gemm_cases().into_iter().filter(|c| c.tile != "fat") {
             let mut r = Random(4);
-            let columns = if c.activation == GEGLU { c.n / 2 } else { c.n };
+            let columns = c.columns();
             let x = r.typed(t, c.rows * c.k, 1.0);
             let w: Vec<u8> = (0..c.n * c.k).map(|_| (r.below(255) as i32 - 127) as u8).collect();
             let (w_scale, bias) = (r.floats(c.n, 0.0002, 0.001), r.floats(c.n, 1.0, 0.0));
@@ -248,18 +260,10 @@ fn quantized_products_are_exact_up_to_the_last_rounding() {
                     );
                 }
             }
-            let addend: Vec<f64> = addend.iter().map(|v| t.widen(*v)).collect();
-            let expected = epilogue(&c, &addend, |row, n| {
+            c.check((m, t, &format!("{what} i8")), out, &addend, |row, n| {
                 let sum: f64 = (0..c.k).map(|k| q[row * c.k + k] * f64::from(w[n * c.k + k] as i8)).sum();
                 sum * a_scale[row] * f64::from(w_scale[n]) + f64::from(bias[n])
             });
-            let got = get_u16(&m.heap, out, c.rows * columns).into_iter().map(|v| t.widen(v));
-            assert_near(
-                &format!("{what} i8 {} {}x{}x{}", c.tile, c.rows, c.n, c.k),
-                got,
-                &expected,
-                t.tolerance(),
-            );
         }
     });
 }

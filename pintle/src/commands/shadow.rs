@@ -281,10 +281,7 @@ fn remember(
 mod tests {
     use super::*;
     use pintle_config::Profile;
-    use pintle_routing::facts::{
-        Dialect, Facts, Identity, MessageCounts, SessionIdentity, SessionSnapshot, SessionSource, Texts,
-        ToolFacts,
-    };
+    use pintle_routing::facts::{Facts, SessionIdentity, SessionSnapshot, SessionSource, ToolFacts};
     use pintle_routing::flow::{Usage, UsageSource};
     use pintle_routing::live::LiveSignals;
     use pintle_routing::policy::{Inputs, Record};
@@ -315,20 +312,9 @@ routing:
     /// A turn as `policy` serves it.
     fn turn(policy: &Policy, before: Option<&str>, is_result: bool) -> FlowDocument {
         let facts = Facts {
-            dialect: Dialect::OpenAiChat,
-            requested_model: "auto".into(),
-            stream: false,
             session: Some(SessionIdentity { key: 7, source: SessionSource::XSessionId }),
-            identity: Identity::default(),
-            messages: MessageCounts { user: 1, ..MessageCounts::default() },
             tools: ToolFacts { last_is_result: is_result, ..ToolFacts::default() },
-            provider_state: None,
-            has_image: false,
-            texts: Texts { current_user: "hello".into(), ..Texts::default() },
-            envelope_bytes: 5,
-            compat_context_bytes: 5,
-            history_bytes: 0,
-            max_completion: None,
+            ..Facts::of_text("hello")
         };
         let session = before.map(|model| SessionSnapshot {
             model,

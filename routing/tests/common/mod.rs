@@ -1,12 +1,9 @@
 //! What the cost tests share.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use pintle_config::Profile;
-use pintle_routing::facts::{
-    Dialect, Facts, Identity, MessageCounts, SessionIdentity, SessionSource, Texts, ToolFacts,
-};
+use pintle_routing::facts::{Facts, MessageCounts, SessionIdentity, SessionSource};
 use pintle_routing::policy::Policy;
 
 #[allow(dead_code, reason = "not every test that shares this uses all of it")]
@@ -53,20 +50,7 @@ pub(crate) fn compile(yaml: &str) -> Policy {
 }
 
 pub(crate) fn facts(text: &str) -> Facts<'_> {
-    Facts {
-        dialect: Dialect::OpenAiChat,
-        requested_model: Cow::Borrowed("auto"),
-        stream: false,
-        session: Some(SessionIdentity { key: 1, source: SessionSource::XSessionId }),
-        identity: Identity::default(),
-        messages: MessageCounts { user: 9, ..MessageCounts::default() },
-        tools: ToolFacts::default(),
-        provider_state: None,
-        has_image: false,
-        texts: Texts { current_user: Cow::Borrowed(text), ..Texts::default() },
-        envelope_bytes: text.len() as u64,
-        compat_context_bytes: text.len() as u64,
-        history_bytes: 0,
-        max_completion: None,
-    }
+    let session = Some(SessionIdentity { key: 1, source: SessionSource::XSessionId });
+    let messages = MessageCounts { user: 9, ..MessageCounts::default() };
+    Facts { session, messages, ..Facts::of_text(text) }
 }

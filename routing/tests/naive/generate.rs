@@ -1,12 +1,8 @@
 //! Configurations and requests, drawn from a seed.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use pintle_routing::facts::{
-    Dialect, Facts, Identity, MessageCounts, SessionIdentity, SessionSnapshot, SessionSource, Texts,
-    ToolFacts,
-};
+use pintle_routing::facts::{Facts, MessageCounts, SessionIdentity, SessionSnapshot, SessionSource};
 use pintle_routing::units::{Tokens, UnixMillis};
 
 /// A splitmix64 sequence.
@@ -243,20 +239,11 @@ impl Request {
 
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
-            dialect: Dialect::OpenAiChat,
-            requested_model: Cow::Borrowed("auto"),
-            stream: false,
             session: Some(SessionIdentity { key: 11, source: SessionSource::XSessionId }),
-            identity: Identity::default(),
             messages: MessageCounts { user: self.user_messages, ..MessageCounts::default() },
-            tools: ToolFacts::default(),
-            provider_state: None,
-            has_image: false,
-            texts: Texts { current_user: Cow::Borrowed(&self.text), ..Texts::default() },
             envelope_bytes: self.text.len() as u64 + self.more_bytes,
-            compat_context_bytes: self.text.len() as u64,
             history_bytes: self.more_bytes,
-            max_completion: None,
+            ..Facts::of_text(&self.text)
         }
     }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use pintle_config::Profile;
-use pintle_routing::facts::{Dialect, Facts, Identity, MessageCounts, Texts, ToolFacts};
+use pintle_routing::facts::Facts;
 use pintle_routing::live::LiveSignals;
 use pintle_routing::policy::Policy;
 use pintle_routing::units::UnixMillis;
@@ -70,22 +70,6 @@ fn policy(codes: &[&str]) -> Result<Policy, Box<dyn Error>> {
 
 /// The rule that holds.
 fn told(policy: &Policy, text: &str) -> Option<usize> {
-    let facts = Facts {
-        dialect: Dialect::OpenAiChat,
-        requested_model: "auto".into(),
-        stream: false,
-        session: None,
-        identity: Identity::default(),
-        messages: MessageCounts { user: 1, ..MessageCounts::default() },
-        tools: ToolFacts::default(),
-        provider_state: None,
-        has_image: false,
-        texts: Texts { current_user: text.into(), ..Texts::default() },
-        envelope_bytes: text.len() as u64,
-        compat_context_bytes: text.len() as u64,
-        history_bytes: 0,
-        max_completion: None,
-    };
-    let outcome = policy.decide(&facts, None, UnixMillis(0), &LiveSignals::default());
+    let outcome = policy.decide(&Facts::of_text(text), None, UnixMillis(0), &LiveSignals::default());
     outcome.trace.base.iter().position(|evidence| evidence.truth.is_true())
 }
