@@ -53,9 +53,9 @@ impl Domains {
         let believed = |p: f64| p >= self.threshold && (!only_top || p == top);
         for (id, labels) in &self.domains {
             let mine = || reading.labels.iter().filter(|(label, _)| labels.contains(label)).map(|(_, p)| *p);
-            // Several labels of one domain add up; v0.3.0 lets the last one stand.
+            // Several labels of one domain add up; v0.3.0 lets the last one stand. A sum of nothing is -0.
             let probability = match self.profile {
-                Profile::Pintle => mine().sum::<f64>().min(1.0),
+                Profile::Pintle => (mine().sum::<f64>() + 0.0).min(1.0),
                 Profile::Compat => mine().rfind(|p| believed(*p)).unwrap_or(0.0),
             };
             let holds = match self.profile {
