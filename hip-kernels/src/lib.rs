@@ -1,0 +1,28 @@
+//! Pintle on AMD GPUs.
+//!
+//! [`Hip`] is the HIP library, if this machine has one. A [`Device`] is what one thread does with a GPU: memory, the
+//! kernels ([`Module`]), and [`Lane`]s, on which batches go through it. A [`Program`] is a model on such a device.
+//!
+//! # Unsafe code
+//!
+//! Only where the library is called: `entry`, `hip`, `device`, `module`, `lane`; the marker traits of `abi`; and where
+//! an encoder's launches promise what [`Lane::launch`] asks.
+#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(unsafe_code)]
+
+pub mod abi;
+mod device;
+mod entry;
+mod error;
+mod hip;
+mod images;
+mod lane;
+mod module;
+mod program;
+
+pub use device::{Device, DeviceBuffer};
+pub use error::{Class, Error, HipError, Unavailable};
+pub use hip::{DeviceInfo, Hip, Source};
+pub use lane::{Graph, Grid, Lane, Staging};
+pub use module::{Function, Module};
+pub use program::{Program, Size};
