@@ -4,30 +4,16 @@ use crate::codes;
 use crate::node::Node;
 use crate::validate::{Context, list};
 
-/// Sections without effect, by the section under which they are reported together.
+/// Keys without effect, by the section under which they are reported together.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
-    (
-        "routing.signals",
-        &[
-            "embeddings",
-            "domains",
-            "fact_check",
-            "user_feedbacks",
-            "reasks",
-            "preferences",
-            "language",
-            "complexity",
-            "modality",
-            "jailbreak",
-            "pii",
-            "kb",
-        ],
-    ),
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),
     ("global.services", &["api", "response_api", "observability", "router_replay", "startup_status"]),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
     ("global.integrations", &["tools", "looper"]),
-    ("global.model_catalog", &["embeddings", "system", "external", "kbs", "modules"]),
+    ("global.model_catalog", &["external"]),
+    ("global.model_catalog.system", &["hallucination_detector", "hallucination_explainer"]),
+    ("global.model_catalog.modules.classifier", &["mcp"]),
+    ("global.model_catalog.modules.hallucination_mitigation", &["detector", "explainer"]),
 ];
 
 /// Plugins on which Pintle acts.
@@ -69,4 +55,28 @@ pub(super) fn lint(cx: &mut Context<'_>) {
 
 fn says_something(node: &Node) -> bool {
     !node.is_null() && (node.scalar().is_some() || !node.entries().is_empty() || !node.items().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WITHOUT_EFFECT;
+    use crate::contract::Config;
+    use crate::shape::{Contract as _, Shape};
+
+    #[test]
+    fn every_key_without_effect_is_in_the_contract() {
+        let inner = |shape: Shape, key: &str| match shape {
+            Shape::Struct(inner) => {
+                let field = inner.fields.iter().find(|field| field.name == key);
+                (field.unwrap_or_else(|| panic!("{} has no {key}", inner.name)).shape)()
+            }
+            _ => panic!("{key} is below no mapping"),
+        };
+        for (section, keys) in WITHOUT_EFFECT {
+            let section = section.split('.').fold(Config::shape(), inner);
+            for key in *keys {
+                inner(section, key);
+            }
+        }
+    }
 }
