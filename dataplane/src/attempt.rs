@@ -13,18 +13,18 @@ use std::time::Instant;
 
 use pintle_routing::flow::{Attempt, Fault};
 use pintle_routing::ids::{DecisionId, Target};
-use pintle_routing::units::Micros;
 
 use crate::connection::{Body, Connection, Exchange, gone, head_limits};
 use crate::failure::Failure;
 use crate::http::head::{Method, ResponseHead, parse_response};
+use crate::io::IoError;
 use crate::io::stream::Wait;
-use crate::io::{IoError, Stream};
 use crate::json::Span;
 use crate::outgoing;
 use crate::shared::now;
-use crate::upstream::Backend;
 use crate::upstream::backend::InFlight;
+use crate::upstream::reach::{reach, tls_failure};
+use crate::upstream::{Backend, Link};
 use crate::worker::BUFFER;
 
 /// A backend that has begun to answer.
@@ -33,7 +33,7 @@ pub(crate) struct Answered {
     pub(crate) backend: Arc<Backend>,
     /// Its position among the model's backends.
     pub(crate) index: usize,
-    pub(crate) stream: Stream,
+    pub(crate) stream: Link,
     pub(crate) head: ResponseHead,
     pub(crate) head_len: usize,
     /// The head and what came with it.
@@ -150,9 +150,11 @@ async fn try_call(
                     _in_flight: in_flight,
                 });
             }
-            Err(Broken { error: Some(IoError::Closed | IoError::Os(_)), answered: false, .. })
-                if reused && record.address.is_empty() && !call.stateful =>
-            {
+            Err(Broken {
+                error: Some(IoError::Closed | IoError::Truncated | IoError::Os(_)),
+                answered: false,
+                ..
+            }) if reused && record.address.is_empty() && !call.stateful => {
                 // Whatever else is in the pool was closed by the same restart or idle timeout, most likely.
                 stream = connect(connection, exchange, call, record).await?;
             }
@@ -166,36 +168,12 @@ async fn connect(
     exchange: &Exchange,
     call: &Call<'_>,
     record: &mut Attempt,
-) -> Result<Stream, Failed> {
-    let name = &call.backend.spec.name;
-    let Some(address) = call.backend.address(connection.worker.next_turn()) else {
-        let message = format!("Backend {name}: host {} cannot be resolved.", call.backend.spec.host);
-        return Err(Failed {
-            failure: Failure::upstream(502, "upstream_unresolved", message),
-            untouched: true,
-        });
-    };
-    record.address = address.to_string();
-    let start = Instant::now();
+) -> Result<Link, Failed> {
     let deadline = exchange.generation.settings.timeouts.connect;
-    let connected = Stream::connect(address, deadline, &connection.worker.dog).await;
-    record.connect_us = Micros(start.elapsed().as_micros() as u64);
-    connected.map_err(|error| {
-        let failure = match error {
-            IoError::TimedOut => Failure::upstream(
-                504,
-                "upstream_connect_timeout",
-                format!("Backend {name} did not accept a connection in time."),
-            ),
-            IoError::Abandoned => gone("The client left while its backend was being connected."),
-            error => Failure::upstream(
-                502,
-                "upstream_unreachable",
-                format!("Backend {name} cannot be reached: {error}."),
-            ),
-        };
-        Failed { failure, untouched: true }
-    })
+    let worker = &connection.worker;
+    reach(call.backend, worker.next_turn(), deadline, &worker.dog, record)
+        .await
+        .map_err(|failure| Failed { failure, untouched: true })
 }
 
 /// An exchange with a backend that broke.
@@ -217,6 +195,7 @@ impl Broken {
                 Failure::upstream(504, "upstream_timeout", format!("Backend {name} did not answer in time."))
             }
             (None, Some(IoError::Abandoned)) => gone("The client left before its answer began."),
+            (None, Some(IoError::Tls(error))) => tls_failure(name, &error),
             (None, Some(IoError::Os(error))) => Failure::upstream(
                 502,
                 "upstream_closed",
@@ -237,7 +216,7 @@ async fn send(
     connection: &mut Connection,
     exchange: &Exchange,
     call: &Call<'_>,
-    stream: &mut Stream,
+    stream: &mut Link,
     record: &mut Attempt,
 ) -> Result<(), Broken> {
     let unsent = |failure| Broken { error: None, failure: Some(failure), answered: false, untouched: true };
@@ -266,7 +245,7 @@ async fn send(
 async fn receive(
     connection: &Connection,
     exchange: &Exchange,
-    stream: &mut Stream,
+    stream: &mut Link,
 ) -> Result<(ResponseHead, usize, Vec<u8>, Instant), Broken> {
     let limits = head_limits(&exchange.generation);
     let mut head = ResponseHead::new();

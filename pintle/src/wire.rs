@@ -284,7 +284,7 @@ fn backend_spec(
             .map(|card| card.loras.iter().map(|lora| literal(&lora.name)).collect())
             .unwrap_or_default(),
         headers,
-        tls: place.https,
+        tls: None,
     })
 }
 

@@ -67,6 +67,25 @@ impl Gather {
         self.vectors[self.first..].iter().map(|vector| vector.iov_len).sum()
     }
 
+    /// The first slice that has not been written; empty when all have.
+    pub(super) fn front(&self) -> &[u8] {
+        match self.vectors.get(self.first) {
+            // SAFETY: see `IoVecBuf` below: the slice lies in a buffer of this value, which is borrowed.
+            Some(vector) => unsafe { std::slice::from_raw_parts(vector.iov_base.cast(), vector.iov_len) },
+            None => &[],
+        }
+    }
+
+    /// Appends the next bytes, at most `most`, over the slices' bounds. They do not count as written.
+    pub(super) fn copy_front(&self, most: usize, into: &mut Vec<u8>) {
+        let end = into.len() + most;
+        for vector in &self.vectors[self.first..] {
+            // SAFETY: as above.
+            let slice = unsafe { std::slice::from_raw_parts(vector.iov_base.cast::<u8>(), vector.iov_len) };
+            into.extend_from_slice(&slice[..slice.len().min(end - into.len())]);
+        }
+    }
+
     /// Marks `n` more bytes as written.
     pub fn advance(&mut self, mut n: usize) {
         while n > 0 {

@@ -15,8 +15,10 @@ pub mod listener;
 pub mod runtime;
 pub mod socket;
 pub mod stream;
+pub mod tls;
 pub mod watchdog;
 
 pub use gather::Gather;
 pub use stream::{IoError, Stream};
+pub use tls::TlsStream;
 pub use watchdog::Watchdog;

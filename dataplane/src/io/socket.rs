@@ -27,6 +27,12 @@ pub fn is_quiet(fd: RawFd) -> bool {
     n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
+/// Sends a few bytes if the kernel takes them without waiting; nobody is told when it does not.
+pub fn send_now(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the pointer and length describe one live slice, which is only read.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use monoio::buf::IoBufMut;
+use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use pintle_routing::flow::KernelView;
@@ -28,6 +28,12 @@ pub enum IoError {
     /// The peer closed the connection.
     #[error("closed by peer")]
     Closed,
+    /// The peer's TCP connection ended in the middle of what it says by TLS.
+    #[error("closed by peer without TLS's close_notify")]
+    Truncated,
+    /// TLS: no agreement, or not the peer that it should be.
+    #[error("TLS: {0}")]
+    Tls(Box<rustls::Error>),
     /// The kernel's answer.
     #[error(transparent)]
     Os(#[from] io::Error),
@@ -163,6 +169,31 @@ impl Stream {
         let (result, buffer) = self.socket.write_all(buffer).await;
         self.slot.disarm();
         (result.map(drop).map_err(|error| self.failure(IoError::Os(error))), buffer)
+    }
+
+    /// Writes the first `length` bytes of `buffer`. The count tells how much was written when it fails.
+    ///
+    /// # Errors
+    /// As [`Stream::write_all`]; `deadline` bounds each step in which the peer takes nothing.
+    pub(super) async fn write_front(
+        &mut self,
+        mut buffer: Vec<u8>,
+        length: usize,
+        deadline: Duration,
+    ) -> (Result<(), (IoError, usize)>, Vec<u8>) {
+        let mut written = 0;
+        while written < length {
+            self.slot.arm(deadline, Shut::Both, false);
+            let (result, slice) = self.socket.write(buffer.slice(written..length)).await;
+            buffer = slice.into_inner();
+            self.slot.disarm();
+            match result {
+                Ok(0) => return (Err((self.failure(IoError::Closed), written)), buffer),
+                Ok(n) => written += n,
+                Err(error) => return (Err((self.failure(IoError::Os(error)), written)), buffer),
+            }
+        }
+        (Ok(()), buffer)
     }
 
     /// Writes a static text.

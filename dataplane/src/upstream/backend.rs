@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use pintle_routing::facts::Dialect;
+use smallvec::SmallVec;
+
+use super::trust::TlsClient;
 
 /// What the binary says about a backend.
 #[derive(Debug, Clone)]
@@ -35,8 +38,8 @@ pub struct BackendSpec {
     /// Takes a reasoning effort as a parameter of the request, as OpenAI's own servers do, and not of the chat
     /// template.
     pub plain_effort: bool,
-    /// Speak TLS.
-    pub tls: bool,
+    /// How to speak TLS; `None` where it is not spoken.
+    pub tls: Option<TlsClient>,
 }
 
 impl BackendSpec {
@@ -136,15 +139,25 @@ pub struct Backend {
 static NEXT_CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Backend {
+    /// Addresses of a name that one connection tries.
+    pub const ADDRESSES_TRIED: usize = 4;
+
     fn serves(&self, spec: &BackendSpec) -> bool {
-        (&self.spec.host, self.spec.port, self.spec.tls, &self.spec.name)
-            == (&spec.host, spec.port, spec.tls, &spec.name)
+        (&self.spec.host, self.spec.port, &self.spec.tls, &self.spec.name)
+            == (&spec.host, spec.port, &spec.tls, &spec.name)
     }
 
-    /// The address to connect to; `turn` spreads over several.
-    pub fn address(&self, turn: usize) -> Option<SocketAddr> {
+    /// The addresses to connect to, in this order, at most [`Backend::ADDRESSES_TRIED`]; `turn` spreads over several.
+    pub fn addresses(&self, turn: usize) -> SmallVec<[SocketAddr; Backend::ADDRESSES_TRIED]> {
         let addresses = self.addresses.load();
-        (!addresses.is_empty()).then(|| addresses[turn % addresses.len()])
+        let first = turn % addresses.len().max(1);
+        addresses
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(addresses.len().min(Self::ADDRESSES_TRIED))
+            .copied()
+            .collect()
     }
 }
 
@@ -187,8 +200,12 @@ impl Upstreams {
             .map(|(name, specs)| {
                 let backends = specs
                     .into_iter()
-                    .map(|spec| {
+                    .map(|mut spec| {
                         let before = known(&spec);
+                        if let Some(before) = before {
+                            // The sessions that it has remembered.
+                            spec.tls.clone_from(&before.spec.tls);
+                        }
                         let addresses = match (spec.host.parse(), before) {
                             (Ok(ip), _) => Arc::new(vec![SocketAddr::new(ip, spec.port)]),
                             (Err(_), Some(before)) => before.addresses.load_full(),

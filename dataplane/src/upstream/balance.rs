@@ -89,7 +89,7 @@ mod tests {
                 lora_literals: Vec::new(),
                 headers: Vec::new(),
                 plain_effort: false,
-                tls: false,
+                tls: None,
             })
             .collect();
         Upstreams::build(vec![("m".into(), specs)], None).models.remove(0)

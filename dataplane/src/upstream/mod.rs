@@ -2,8 +2,13 @@
 
 pub mod backend;
 pub mod balance;
+pub mod link;
 pub mod pool;
+pub(crate) mod reach;
+pub mod trust;
 
 pub use backend::{Backend, BackendSpec, Health, ModelBackends, Upstreams};
 pub use balance::Balancer;
+pub use link::{ConnectError, Link};
 pub use pool::Pool;
+pub use trust::{TlsClient, Trust};

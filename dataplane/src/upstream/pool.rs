@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::backend::Backend;
-use crate::io::Stream;
+use super::link::Link;
 
 struct Idle {
-    stream: Stream,
+    link: Link,
     since_ms: u64,
 }
 
@@ -19,23 +19,24 @@ pub struct Pool {
 
 impl Pool {
     /// The connection used last, if one is open and silent.
-    pub fn take(&self, backend: &Backend) -> Option<Stream> {
+    pub fn take(&self, backend: &Backend) -> Option<Link> {
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.get_mut(&backend.connections)?;
-        while let Some(Idle { stream, .. }) = idle.pop() {
-            if stream.is_quiet() {
-                return Some(stream);
+        while let Some(Idle { link, .. }) = idle.pop() {
+            if link.is_quiet() {
+                return Some(link);
             }
         }
         None
     }
 
     /// Keeps a connection for later, unless `most` are kept already.
-    pub fn put(&self, backend: &Backend, stream: Stream, most: usize, now_ms: u64) {
+    pub fn put(&self, backend: &Backend, mut link: Link, most: usize, now_ms: u64) {
         let mut by_backend = self.by_backend.borrow_mut();
         let idle = by_backend.entry(backend.connections).or_default();
         if idle.len() < most {
-            idle.push(Idle { stream, since_ms: now_ms });
+            link.rest();
+            idle.push(Idle { link, since_ms: now_ms });
         }
     }
 
