@@ -1,7 +1,9 @@
 //! Pintle on AMD GPUs.
 //!
 //! [`Hip`] is the HIP library, if this machine has one. A [`Device`] is what one thread does with a GPU: memory, the
-//! kernels ([`Module`]), and [`Lane`]s, on which batches go through it. A [`Program`] is a model on such a device.
+//! kernels ([`Module`]), and [`Lane`]s, on which batches go through it. A [`Program`] is a model on such a device, and
+//! an [`Engine`](engine::Engine) the thread that runs programs: it gathers what many ask into batches, keeps several
+//! under way, and survives a device that dies.
 //!
 //! # Unsafe code
 //!
@@ -12,6 +14,7 @@
 
 pub mod abi;
 mod device;
+pub mod encoder;
 mod entry;
 mod error;
 mod hip;
