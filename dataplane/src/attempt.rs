@@ -8,24 +8,24 @@
 //! once more on a fresh connection, unless the request refers to state at the provider, where a repetition
 //! might not be the same.
 
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pintle_routing::flow::{Attempt, Fault};
-use pintle_routing::ids::{DecisionId, Target};
+use pintle_routing::ids::Target;
 
-use crate::connection::{Body, Connection, Exchange, gone, head_limits};
+use crate::connection::{gone, head_limits};
 use crate::failure::Failure;
 use crate::http::head::{Method, ResponseHead, parse_response};
-use crate::io::IoError;
 use crate::io::stream::Wait;
-use crate::json::Span;
-use crate::outgoing;
-use crate::shared::now;
+use crate::io::watchdog::Client;
+use crate::io::{Gather, IoError};
+use crate::shared::{Generation, now};
 use crate::upstream::backend::InFlight;
 use crate::upstream::reach::{reach, tls_failure};
 use crate::upstream::{Backend, Link};
-use crate::worker::BUFFER;
+use crate::worker::{BUFFER, Worker};
 
 /// A backend that has begun to answer.
 pub(crate) struct Answered {
@@ -50,35 +50,62 @@ pub(crate) struct Failed {
     pub(crate) untouched: bool,
 }
 
-/// What is sent, and to whom.
+/// To whom a request is sent.
 pub(crate) struct Call<'a> {
     pub(crate) target: Target,
     pub(crate) backend: &'a Arc<Backend>,
     /// Its position among the model's backends.
     pub(crate) index: usize,
-    pub(crate) body: Body,
-    /// Where the model's value lies in the body.
-    pub(crate) model: Span,
-    /// Whose edits the request gets.
-    pub(crate) decision: Option<DecisionId>,
-    /// The decision has also chosen the target.
-    pub(crate) selected: bool,
     /// The request refers to state at a provider.
     pub(crate) stateful: bool,
 }
 
-/// Calls a backend and waits for the head of its answer.
+/// What is sent.
+pub(crate) trait Letter {
+    /// Puts head, body and patch into `gather`, and says where in its body buffer the body lies. Returns what was
+    /// edited beyond the model, a line each.
+    ///
+    /// # Errors
+    /// What keeps the request from being sent. Nothing is taken then.
+    fn pack(
+        &mut self,
+        call: &Call<'_>,
+        gather: &mut Gather,
+    ) -> Result<(std::ops::Range<usize>, Vec<String>), Failure>;
+
+    /// Takes the body buffer back out of `gather`.
+    fn unpack(&mut self, gather: &mut Gather);
+}
+
+/// On whose behalf backends are called.
+pub(crate) struct Caller {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) generation: Arc<Generation>,
+    /// Whose hang-up ends the call.
+    pub(crate) client: Client,
+    /// When the call is not worth waiting for any more.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Caller {
+    /// A wait of at most `most`, and no longer than the call may last.
+    pub(crate) fn patience(&self, most: Duration) -> Duration {
+        self.until.map_or(most, |until| most.min(until.saturating_duration_since(Instant::now())))
+    }
+}
+
+/// Calls a backend and waits for the head of its answer. What happened is recorded either way.
 pub(crate) async fn call(
-    connection: &mut Connection,
-    exchange: &mut Exchange,
+    caller: &Caller,
     call: &Call<'_>,
-) -> Result<Answered, Failed> {
+    letter: &mut impl Letter,
+) -> (Result<Answered, Failed>, Attempt) {
     let mut record = Attempt {
-        model: exchange.generation.upstreams.models[call.target.model.index()].name.clone(),
+        model: caller.generation.upstreams.models[call.target.model.index()].name.clone(),
         backend: call.backend.spec.name.clone(),
         ..Attempt::default()
     };
-    let result = try_call(connection, exchange, call, &mut record).await;
+    let result = try_call(caller, call, letter, &mut record).await;
     match &result {
         Ok(answered) => {
             if let (true, Some(peer)) = (record.address.is_empty(), answered.stream.peer()) {
@@ -95,7 +122,7 @@ pub(crate) async fn call(
             record.fault = failed.failure.fault;
             if failed.failure.fault == Fault::Upstream && call.backend.health.failed(now().get()) {
                 tracing::warn!(
-                    worker = connection.worker.id,
+                    worker = caller.worker.id,
                     model = record.model,
                     backend = record.backend,
                     error = %failed.failure.message,
@@ -111,31 +138,30 @@ pub(crate) async fn call(
             .increment(1);
         }
     }
-    exchange.flow.attempts.push(record);
-    result
+    (result, record)
 }
 
 async fn try_call(
-    connection: &mut Connection,
-    exchange: &mut Exchange,
+    caller: &Caller,
     call: &Call<'_>,
+    letter: &mut impl Letter,
     record: &mut Attempt,
 ) -> Result<Answered, Failed> {
-    let pooled = connection.worker.pool.take(call.backend);
+    let pooled = caller.worker.pool.take(call.backend);
     let reused = pooled.is_some();
     let mut stream = match pooled {
         Some(stream) => stream,
-        None => connect(connection, exchange, call, record).await?,
+        None => connect(caller, call, record).await?,
     };
     loop {
         let in_flight = call.backend.health.enter();
-        connection.stream.slot().couple(stream.slot());
-        let sent = send(connection, exchange, call, &mut stream, record).await;
+        caller.client.couple(stream.slot());
+        let sent = send(caller, call, letter, &mut stream, record).await;
         let received = match sent {
-            Ok(()) => receive(connection, exchange, &mut stream).await,
+            Ok(()) => receive(caller, &mut stream).await,
             Err(error) => Err(error),
         };
-        connection.stream.slot().uncouple();
+        caller.client.uncouple(stream.slot());
         match received {
             Ok((head, head_len, received, first_byte)) => {
                 return Ok(Answered {
@@ -156,21 +182,16 @@ async fn try_call(
                 ..
             }) if reused && record.address.is_empty() && !call.stateful => {
                 // Whatever else is in the pool was closed by the same restart or idle timeout, most likely.
-                stream = connect(connection, exchange, call, record).await?;
+                stream = connect(caller, call, record).await?;
             }
             Err(broken) => return Err(broken.into_failed(&call.backend.spec.name)),
         }
     }
 }
 
-async fn connect(
-    connection: &Connection,
-    exchange: &Exchange,
-    call: &Call<'_>,
-    record: &mut Attempt,
-) -> Result<Link, Failed> {
-    let deadline = exchange.generation.settings.timeouts.connect;
-    let worker = &connection.worker;
+async fn connect(caller: &Caller, call: &Call<'_>, record: &mut Attempt) -> Result<Link, Failed> {
+    let deadline = caller.patience(caller.generation.settings.timeouts.connect);
+    let worker = &caller.worker;
     reach(call.backend, worker.next_turn(), deadline, &worker.dog, record)
         .await
         .map_err(|failure| Failed { failure, untouched: true })
@@ -213,26 +234,25 @@ impl Broken {
 
 /// Writes head and body; the body from where it lies, around its edits.
 async fn send(
-    connection: &mut Connection,
-    exchange: &Exchange,
+    caller: &Caller,
     call: &Call<'_>,
+    letter: &mut impl Letter,
     stream: &mut Link,
     record: &mut Attempt,
 ) -> Result<(), Broken> {
     let unsent = |failure| Broken { error: None, failure: Some(failure), answered: false, untouched: true };
-    let mut gather = connection.worker.gather();
-    record.edits = outgoing::compose(connection, exchange, call, &mut gather).map_err(unsent)?;
-    let (buffer, range) = connection.take_body(call.body);
-    gather.body = buffer;
+    let mut gather = caller.worker.gather();
+    let (range, edits) = letter.pack(call, &mut gather).map_err(unsent)?;
+    record.edits = edits;
     if let Err(error) = gather.lay_out(range) {
-        connection.put_body(call.body, std::mem::take(&mut gather.body));
+        letter.unpack(&mut gather);
         return Err(unsent(Failure::ours(500, "bad_edit", error.to_string())));
     }
-    let deadline = exchange.generation.settings.timeouts.body_idle;
+    let deadline = caller.patience(caller.generation.settings.timeouts.body_idle);
     let (result, mut gather) = stream.write_gather(gather, deadline).await;
     gather.release();
-    connection.put_body(call.body, std::mem::take(&mut gather.body));
-    connection.worker.recycle_gather(gather);
+    letter.unpack(&mut gather);
+    caller.worker.recycle_gather(gather);
     result.map_err(|(error, written)| Broken {
         error: Some(error),
         failure: None,
@@ -243,14 +263,13 @@ async fn send(
 
 /// Reads until the head of the final answer is there.
 async fn receive(
-    connection: &Connection,
-    exchange: &Exchange,
+    caller: &Caller,
     stream: &mut Link,
 ) -> Result<(ResponseHead, usize, Vec<u8>, Instant), Broken> {
-    let limits = head_limits(&exchange.generation);
+    let limits = head_limits(&caller.generation);
     let mut head = ResponseHead::new();
-    let mut received = connection.worker.buffer();
-    let mut deadline = exchange.generation.settings.timeouts.first_byte;
+    let mut received = caller.worker.buffer();
+    let mut deadline = caller.patience(caller.generation.settings.timeouts.first_byte);
     let mut first_byte = None;
     loop {
         if received.capacity() - received.len() < 1024 {
@@ -260,7 +279,7 @@ async fn receive(
         received = buffer;
         if let Err(error) = result {
             let answered = !received.is_empty();
-            connection.worker.recycle(received);
+            caller.worker.recycle(received);
             return Err(Broken { error: Some(error), failure: None, answered, untouched: false });
         }
         let first_byte = *first_byte.get_or_insert_with(Instant::now);
@@ -286,6 +305,6 @@ async fn receive(
                 }
             }
         }
-        deadline = exchange.generation.settings.timeouts.stream_idle;
+        deadline = caller.patience(caller.generation.settings.timeouts.stream_idle);
     }
 }

@@ -1,19 +1,22 @@
 //! The request as a backend gets it: a new head, and the client's body with a patch.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use pintle_routing::edits::HeaderEdits;
 use pintle_routing::facts::Dialect;
+use pintle_routing::ids::DecisionId;
 use smallvec::SmallVec;
 
-use crate::attempt::Call;
-use crate::connection::{Connection, Exchange};
-use crate::edit::Edits;
+use crate::attempt::{Call, Letter};
+use crate::connection::{Body, Connection, Exchange};
+use crate::edit::{Edits, SubCall};
 use crate::failure::Failure;
 use crate::http::head::{
     Credentials, Field, FieldError, UpstreamRequest, is_per_connection, write_upstream_request,
 };
 use crate::io::Gather;
+use crate::json::Span;
 
 /// The version of Anthropic's API that a client is taken to speak if it does not say (v0.3 does the same).
 const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
@@ -30,6 +33,49 @@ const OURS: [&[u8]; 8] = [
     b"x-selected-model",
 ];
 
+/// What the client's request becomes on its way to a backend.
+#[derive(Clone, Copy)]
+pub(crate) struct Wording<'a> {
+    pub(crate) body: Body,
+    /// Where the model's value lies in the body.
+    pub(crate) model: Span,
+    /// Whose edits the request gets.
+    pub(crate) decision: Option<DecisionId>,
+    /// The decision has also chosen the target.
+    pub(crate) selected: bool,
+    /// It is one of several calls for one answer, and what it asks.
+    pub(crate) sub_call: Option<&'a SubCall<'a>>,
+}
+
+/// The client's request, sent from the buffer that it was read into.
+pub(crate) struct Forwarded<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) wording: Wording<'a>,
+}
+
+impl Letter for Forwarded<'_> {
+    fn pack(&mut self, call: &Call<'_>, gather: &mut Gather) -> Result<(Range<usize>, Vec<String>), Failure> {
+        let remarks = compose(self.connection, self.exchange, call, &self.wording, gather)?;
+        let (buffer, range) = self.connection.take_body(self.wording.body);
+        gather.body = buffer;
+        Ok((range, remarks))
+    }
+
+    fn unpack(&mut self, gather: &mut Gather) {
+        self.connection.put_body(self.wording.body, std::mem::take(&mut gather.body));
+    }
+}
+
+/// The model's name at the backend of a call, as a JSON string.
+pub(crate) fn model_literal<'a>(call: &Call<'a>) -> &'a [u8] {
+    let spec = &call.backend.spec;
+    match call.target.lora {
+        Some(lora) => spec.lora_literals.get(usize::from(lora.0)).unwrap_or(&spec.model_literal),
+        None => &spec.model_literal,
+    }
+}
+
 /// Composes head and patch in `gather`. Returns what was edited beyond the model, a line each.
 ///
 /// # Errors
@@ -38,30 +84,44 @@ pub(crate) fn compose(
     connection: &Connection,
     exchange: &Exchange,
     call: &Call<'_>,
+    wording: &Wording<'_>,
     gather: &mut Gather,
 ) -> Result<Vec<String>, Failure> {
-    let spec = &call.backend.spec;
     let policy = &exchange.generation.policy;
-    let literal = match call.target.lora {
-        Some(lora) => spec.lora_literals.get(usize::from(lora.0)).unwrap_or(&spec.model_literal),
-        None => &spec.model_literal,
-    };
-    let edits = call.decision.map(|decision| policy.edits(decision));
-    let body = connection.body(call.body);
+    let body = connection.body(wording.body);
     gather.patch.clear();
     let mut remarks = Edits {
         dialect: exchange.dialect(),
-        model: call.model,
-        literal,
-        decision: edits,
-        reasoning: policy.reasoning(call.decision.filter(|_| call.selected), call.target),
-        plain_effort: spec.plain_effort,
+        model: wording.model,
+        literal: model_literal(call),
+        sub_call: wording.sub_call,
+        decision: wording.decision.map(|decision| policy.edits(decision)),
+        reasoning: policy.reasoning(wording.decision.filter(|_| wording.selected), call.target),
+        plain_effort: call.backend.spec.plain_effort,
     }
     .note(body, &mut gather.patch);
     let length = gather.patch.settle(body.len()).map_err(|error| {
         Failure::ours(500, "bad_edit", format!("The request's edits do not fit its body: {error}."))
     })?;
+    compose_head(connection, exchange, call, wording.decision, length, &mut remarks, &mut gather.head)?;
+    Ok(remarks)
+}
 
+/// Composes the head of a request whose body has `length` bytes: the client's, with what the backend, the gateway
+/// and the decision put into it.
+///
+/// # Errors
+/// A header of the configuration that no request may carry.
+pub(crate) fn compose_head(
+    connection: &Connection,
+    exchange: &Exchange,
+    call: &Call<'_>,
+    decision: Option<DecisionId>,
+    length: usize,
+    remarks: &mut Vec<String>,
+    head: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    let spec = &call.backend.spec;
     let malformed = |error: FieldError| {
         Failure::ours(500, "bad_backend_header", format!("Backend {}: {error}.", spec.name))
     };
@@ -77,8 +137,8 @@ pub(crate) fn compose(
 
     let mut headers = Headers { set, add: SmallVec::new(), remove: SmallVec::from_slice(&OURS), ours: 0 };
     headers.ours = headers.set.len();
-    if let Some(edits) = edits {
-        headers.mutate(&edits.headers, &mut remarks)?;
+    if let Some(decision) = decision {
+        headers.mutate(&exchange.generation.policy.edits(decision).headers, remarks)?;
     }
     let Headers { mut set, add, remove, .. } = headers;
     let named = |set: &[Field<'_>], name: &str| {
@@ -102,9 +162,8 @@ pub(crate) fn compose(
         add: &add,
         remove: &remove,
     };
-    gather.head.clear();
-    write_upstream_request(&mut gather.head, view, &request).map_err(malformed)?;
-    Ok(remarks)
+    head.clear();
+    write_upstream_request(head, view, &request).map_err(malformed)
 }
 
 /// The backend's own target with the client's query: `beta=true` and the like are part of what is asked.

@@ -123,6 +123,7 @@ pub(crate) async fn run(
         out.extend_from_slice(&first[..step.used]);
     }
 
+    let client = connection.stream.slot().client();
     let client_write = generation.settings.timeouts.client_write;
     let stream_idle = generation.settings.timeouts.stream_idle;
     let end = loop {
@@ -139,9 +140,9 @@ pub(crate) async fn run(
         if piece.capacity() < BUFFER {
             piece.reserve(BUFFER);
         }
-        connection.stream.slot().couple(answered.stream.slot());
+        client.couple(answered.stream.slot());
         let (read, buffer) = answered.stream.read(piece, stream_idle, Wait::More).await;
-        connection.stream.slot().uncouple();
+        client.uncouple(answered.stream.slot());
         piece = buffer;
         match read {
             Ok(_) => {}

@@ -12,9 +12,10 @@ use pintle_routing::units::{Micros, Tokens};
 use pintle_sessions::{NameId, Record, Store};
 use smallvec::SmallVec;
 
-use crate::attempt::{self, Answered, Call, Failed};
+use crate::attempt::{self, Answered, Call, Caller, Failed};
 use crate::charge::Charge;
 use crate::connection::{Body, Connection, Exchange, Next};
+use crate::edit::SubCall;
 use crate::extract;
 use crate::failure::Failure;
 use crate::flow::Decided;
@@ -22,6 +23,7 @@ use crate::json;
 use crate::learned;
 use crate::local;
 use crate::memory;
+use crate::outgoing::{Forwarded, Wording};
 use crate::relay;
 use crate::shared::now;
 use crate::upstream::backend::ModelBackends;
@@ -51,6 +53,19 @@ pub(crate) struct Plan {
     pub(crate) prompt_tokens: Tokens,
     /// What was charged against the limits.
     pub(crate) charge: Option<Charge>,
+}
+
+impl Plan {
+    /// How the client's request is sent on.
+    pub(crate) fn wording<'a>(&self, body: Body, sub_call: Option<&'a SubCall<'a>>) -> Wording<'a> {
+        Wording {
+            body,
+            model: self.model,
+            decision: self.route.decision,
+            selected: self.route.action != SessionAction::Explicit,
+            sub_call,
+        }
+    }
 }
 
 /// An answer without a model.
@@ -204,6 +219,12 @@ async fn reach(
 ) -> Result<Answered, Failure> {
     let generation = exchange.generation.clone();
     let dialect = exchange.dialect();
+    let caller = Caller {
+        worker: connection.worker.clone(),
+        generation: generation.clone(),
+        client: connection.stream.slot().client(),
+        until: None,
+    };
     let mut last = None;
     let mut attempts = 0;
     let targets = std::iter::once(plan.route.target).chain(plan.route.alternatives.iter().copied());
@@ -230,17 +251,12 @@ async fn reach(
             if attempts > 1 {
                 generation.meters.retries.increment(1);
             }
-            let call = Call {
-                target,
-                backend: &model.backends[index],
-                index,
-                body,
-                model: plan.model,
-                decision: plan.route.decision,
-                selected: plan.route.action != SessionAction::Explicit,
-                stateful: plan.stateful,
-            };
-            match attempt::call(connection, exchange, &call).await {
+            let call = Call { target, backend: &model.backends[index], index, stateful: plan.stateful };
+            let wording = plan.wording(body, None);
+            let mut letter = Forwarded { connection, exchange, wording };
+            let (result, record) = attempt::call(&caller, &call, &mut letter).await;
+            exchange.flow.attempts.push(record);
+            match result {
                 Ok(answered) => return Ok(answered),
                 Err(Failed { failure, untouched }) if untouched && failure.status >= 500 => {
                     last = Some(failure)

@@ -135,11 +135,11 @@ fn a_client_that_hangs_up_ends_the_upstream_read() {
         let (client, peer) = pair(&dog).await;
         let (mut upstream, _backend) = pair(&dog).await;
         dog.set_half_closed_ms(0);
-        client.slot().couple(upstream.slot());
+        client.slot().client().couple(upstream.slot());
         drop(peer);
         let (result, _) = upstream.read(Vec::with_capacity(64), LATE, Wait::More).await;
         assert!(matches!(result, Err(IoError::Abandoned)), "{result:?}");
-        client.slot().uncouple();
+        client.slot().client().uncouple(upstream.slot());
     });
 }
 
@@ -149,7 +149,7 @@ fn a_half_closed_client_gets_its_grace() {
         let (client, peer) = pair(&dog).await;
         let (mut upstream, _backend) = pair(&dog).await;
         dog.set_half_closed_ms(300);
-        client.slot().couple(upstream.slot());
+        client.slot().client().couple(upstream.slot());
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         let start = Instant::now();
         let (result, _) = upstream.read(Vec::with_capacity(64), LATE, Wait::More).await;

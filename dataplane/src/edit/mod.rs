@@ -2,7 +2,8 @@
 //!
 //! # Order
 //!
-//! Model, reasoning, system prompt, parameters, tools; header fields are the caller's business. A later step
+//! Model, what several calls for one answer need, reasoning, system prompt, parameters, tools; header fields are the
+//! caller's business. A later step
 //! finds the body as the earlier ones left it, and none undoes what the router itself put there: a parameter
 //! that reasoning has set is neither blocked nor stripped. Whatever no step names passes byte for byte.
 //!
@@ -12,12 +13,15 @@
 //! So the body's outermost members are walked once more where there is something to do, and not otherwise.
 
 mod parameters;
+mod sub_call;
 mod system;
 #[cfg(test)]
 mod tests;
 mod tools;
 
 use std::borrow::Cow;
+
+pub use sub_call::SubCall;
 
 use pintle_routing::edits::{Reasoning, RequestEdits};
 use pintle_routing::facts::Dialect;
@@ -41,6 +45,8 @@ pub struct Edits<'a> {
     pub model: Span,
     /// What takes its place: a JSON string.
     pub literal: &'a [u8],
+    /// What it asks as one of several calls for one answer.
+    pub sub_call: Option<&'a SubCall<'a>>,
     /// Edits of the decision, if one was taken.
     pub decision: Option<&'a RequestEdits>,
     /// How the target is told to reason.
@@ -56,7 +62,8 @@ impl Edits<'_> {
             let RequestEdits { system_prompt, params, tools, headers: _ } = edits;
             system_prompt.is_none() && *params == Default::default() && *tools == Default::default()
         });
-        edits && matches!(self.reasoning, None | Some(Reasoning::Effort { effort: None }))
+        let reasons = !matches!(self.reasoning, None | Some(Reasoning::Effort { effort: None }));
+        edits && !reasons && self.sub_call.is_none()
     }
 
     /// Notes the changes of `body`, a body of this dialect, in `patch`, and says in a line each what was done
@@ -82,6 +89,9 @@ impl Edits<'_> {
             remarks: Vec::new(),
             unsaid: 0,
         };
+        if let Some(sub_call) = self.sub_call {
+            sub_call::edit(&mut draft, sub_call);
+        }
         let strip = self.decision.is_some_and(|edits| edits.params.strip_unknown);
         if let Some(reasoning) = self.reasoning {
             self.reason(&mut draft, reasoning, strip);

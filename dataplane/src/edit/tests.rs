@@ -1,7 +1,7 @@
 use pintle_routing::edits::{Reasoning, RequestEdits, RequestParams, SystemPrompt, ToolsEdit};
 use pintle_routing::facts::Dialect::{self, AnthropicMessages, OpenAiChat, OpenAiResponses};
 
-use super::Edits;
+use super::{Edits, SubCall};
 use crate::json::patch::Patch;
 use crate::json::{ScanLimits, Spans, scan};
 
@@ -14,11 +14,18 @@ struct Case {
     decision: RequestEdits,
     reasoning: Option<Reasoning<'static>>,
     plain_effort: bool,
+    sub_call: Option<SubCall<'static>>,
 }
 
 impl Case {
     fn of(dialect: Dialect) -> Self {
-        Self { dialect, decision: RequestEdits::default(), reasoning: None, plain_effort: false }
+        Self {
+            dialect,
+            decision: RequestEdits::default(),
+            reasoning: None,
+            plain_effort: false,
+            sub_call: None,
+        }
     }
 
     fn system(mut self, text: &str, replace: bool) -> Self {
@@ -49,6 +56,7 @@ impl Case {
             dialect: self.dialect,
             model: spans.model.span(),
             literal: LITERAL,
+            sub_call: self.sub_call.as_ref(),
             decision: Some(&self.decision),
             reasoning: self.reasoning,
             plain_effort: self.plain_effort,
@@ -271,6 +279,31 @@ fn tools_are_removed_or_filtered_with_what_speaks_of_them() {
     Case::of(OpenAiResponses).tools(filter(&[], &["web_search"])).gives(
         r#"{"model":"m","tools":[{"type":"function","name":"read"},{"type":"web_search"}],"input":[]}"#,
         r#"{"model":"served","tools":[{"type":"function","name":"read"}],"input":[]}"#,
+    );
+}
+
+#[test]
+fn one_of_several_calls_is_not_streamed_and_asks_what_it_is_told_to() {
+    let mut case = Case::of(OpenAiChat).params(RequestParams {
+        blocked: vec!["temperature".into(), "logprobs".into()],
+        max_n: Some(1),
+        ..RequestParams::default()
+    });
+    case.sub_call = Some(SubCall::default());
+    case.gives(
+        r#"{"stream":true,"model":"m","n":4,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"a"}]}"#,
+        r#"{"stream":false,"model":"served","messages":[{"role":"user","content":"a"}]}"#,
+    );
+    case.sub_call =
+        Some(SubCall { top_logprobs: Some(2), temperature: Some(0.5), prompt: Some("\"why\"?\n") });
+    case.gives(
+        r#"{"model":"m","temperature":1,"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"}],"top_logprobs":1}"#,
+        r#"{"model":"served","temperature":0.5,"messages":[{"role":"system","content":"s"},{"role":"user","content":"\"why\"?\n"}],"top_logprobs":2,"logprobs":true}"#,
+    );
+    let case = Case { sub_call: case.sub_call, ..Case::of(OpenAiChat).system("Be brief.", false) };
+    case.gives(
+        r#"{"top_logprobs":5,"logprobs":false,"model":"m","messages":[{"role":"user","content":"a"},{"role":"developer","content":"d"}]}"#,
+        r#"{"top_logprobs":5,"logprobs":true,"model":"served","messages":[{"role":"user","content":"a"},{"role":"developer","content":"Be brief.\n\nd"},{"role":"user","content":"\"why\"?\n"}],"temperature":0.5}"#,
     );
 }
 

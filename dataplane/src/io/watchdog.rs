@@ -19,6 +19,8 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::socket;
 
 /// Time between two sweeps.
@@ -49,8 +51,8 @@ struct Entry {
     fate: Fate,
     /// A connection that waits for its next request; closed at once when the worker drains.
     idle: bool,
-    /// Slot of the upstream connection that works for this client.
-    upstream: Option<u32>,
+    /// Slots of the upstream connections that work for this client; mostly one.
+    upstreams: SmallVec<[u32; 1]>,
     coupled_at: u64,
     half_closed_at: u64,
 }
@@ -103,7 +105,7 @@ impl Watchdog {
             shut: Shut::Both,
             fate: Fate::Live,
             idle: false,
-            upstream: None,
+            upstreams: SmallVec::new(),
             coupled_at: 0,
             half_closed_at: NEVER,
         };
@@ -149,7 +151,7 @@ impl Watchdog {
         let old = now.saturating_sub(TICK.as_millis() as u64);
         for (index, entry) in self.entries.borrow().iter().enumerate() {
             if let Some(entry) = entry
-                && entry.upstream.is_some()
+                && !entry.upstreams.is_empty()
                 && entry.coupled_at < old
             {
                 fds.push(libc::pollfd { fd: entry.fd, events: libc::POLLRDHUP, revents: 0 });
@@ -174,14 +176,11 @@ impl Watchdog {
                 continue;
             }
             entry.fate = Fate::Aborted;
-            let (client, upstream) = (entry.fd, entry.upstream.take());
+            socket::shutdown(entry.fd, true);
+            let upstreams = std::mem::take(&mut entry.upstreams);
             self.coupled.set(self.coupled.get() - 1);
             fired += 1;
-            if let Some(other) = upstream.and_then(|up| entries[up as usize].as_mut()) {
-                other.fate = Fate::Aborted;
-                socket::shutdown(other.fd, true);
-            }
-            socket::shutdown(client, true);
+            abort(&mut entries, &upstreams);
         }
         fired
     }
@@ -244,30 +243,77 @@ impl Slot {
         self.dog.with(self.index, |entry| entry.fate == Fate::Aborted)
     }
 
+    /// This socket as the client for whom others work.
+    pub fn client(&self) -> Client {
+        Client { dog: self.dog.clone(), index: self.index }
+    }
+}
+
+/// A client's socket, for those who work for it and do not hold it. Used only while its slot lives.
+#[derive(Clone)]
+pub struct Client {
+    dog: Rc<Watchdog>,
+    index: u32,
+}
+
+impl Client {
     /// From now on a hang-up of this client ends the work of `upstream`.
     pub fn couple(&self, upstream: &Slot) {
         let now = self.dog.now.get();
         let fresh = self.dog.with(self.index, |entry| {
-            entry.coupled_at = now;
-            entry.half_closed_at = NEVER;
-            entry.upstream.replace(upstream.index).is_none()
+            let fresh = entry.upstreams.is_empty();
+            if fresh {
+                entry.coupled_at = now;
+                entry.half_closed_at = NEVER;
+            }
+            if !entry.upstreams.contains(&upstream.index) {
+                entry.upstreams.push(upstream.index);
+            }
+            fresh
         });
         if fresh {
             self.dog.coupled.set(self.dog.coupled.get() + 1);
         }
     }
 
-    /// Ends [`Slot::couple`].
-    pub fn uncouple(&self) {
-        if self.dog.with(self.index, |entry| entry.upstream.take()).is_some() {
+    /// Ends [`Client::couple`].
+    pub fn uncouple(&self, upstream: &Slot) {
+        let last = self.dog.with(self.index, |entry| {
+            let before = entry.upstreams.len();
+            entry.upstreams.retain(|index| *index != upstream.index);
+            before > 0 && entry.upstreams.is_empty()
+        });
+        if last {
             self.dog.coupled.set(self.dog.coupled.get() - 1);
+        }
+    }
+
+    /// Ends the work of all upstreams, whose answers are not wanted any more. Says whether there were any.
+    pub fn dismiss(&self) -> bool {
+        let upstreams = self.dog.with(self.index, |entry| std::mem::take(&mut entry.upstreams));
+        if upstreams.is_empty() {
+            return false;
+        }
+        self.dog.coupled.set(self.dog.coupled.get() - 1);
+        abort(&mut self.dog.entries.borrow_mut(), &upstreams);
+        true
+    }
+}
+
+fn abort(entries: &mut [Option<Entry>], upstreams: &[u32]) {
+    for index in upstreams {
+        if let Some(entry) = entries[*index as usize].as_mut() {
+            entry.fate = Fate::Aborted;
+            socket::shutdown(entry.fd, true);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.uncouple();
+        if self.dog.with(self.index, |entry| !std::mem::take(&mut entry.upstreams).is_empty()) {
+            self.dog.coupled.set(self.dog.coupled.get() - 1);
+        }
         self.dog.entries.borrow_mut()[self.index as usize] = None;
         self.dog.free.borrow_mut().push(self.index);
     }

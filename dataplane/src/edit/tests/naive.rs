@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
 
-use super::Case;
+use super::{Case, SubCall};
 
 fn name_of(tool: &Value) -> Option<&str> {
     tool["function"]["name"]
@@ -20,6 +20,29 @@ fn edited(case: &Case, body: &Value) -> Value {
     let mut root = body.as_object().unwrap().clone();
     root.insert("model".into(), "served".into());
     let mut set: Vec<&str> = Vec::new();
+    if let Some(sub_call) = case.sub_call {
+        root.remove("n");
+        root.remove("stream_options");
+        if root.contains_key("stream") {
+            root.insert("stream".into(), false.into());
+        }
+        if let Some(top) = sub_call.top_logprobs {
+            root.insert("logprobs".into(), true.into());
+            root.insert("top_logprobs".into(), top.into());
+        }
+        if let Some(temperature) = sub_call.temperature {
+            root.insert("temperature".into(), temperature.into());
+        }
+        if let Some(prompt) = sub_call.prompt {
+            let messages = root["messages"].as_array_mut().unwrap();
+            messages.pop_if(|last| last["role"] != "system" && last["role"] != "developer");
+            messages.push(json!({ "role": "user", "content": prompt }));
+        }
+        set.extend(["stream", "logprobs", "top_logprobs", "temperature"]);
+        if sub_call.temperature.is_none() {
+            set.pop();
+        }
+    }
     let strip = case.decision.params.strip_unknown;
     let within = |root: &mut Map<String, Value>, name: &str, key: &str, value: Value, alone: bool| {
         let mut object = root.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
@@ -151,6 +174,8 @@ fn body(dialect: Dialect) -> impl Strategy<Value = Value> {
         ("max_tokens", json!(500)),
         ("max_completion_tokens", json!(50)),
         ("max_output_tokens", json!(501)),
+        ("stream", json!(true)),
+        ("stream_options", json!({ "include_usage": true })),
         ("temperature", json!(0.25)),
         ("reasoning_effort", json!("low")),
         ("chat_template_kwargs", json!({ "thinking": 7, "other": [1, {}] })),
@@ -165,6 +190,8 @@ fn body(dialect: Dialect) -> impl Strategy<Value = Value> {
                 "n",
                 "max_tokens",
                 "max_completion_tokens",
+                "stream",
+                "stream_options",
                 "temperature",
                 "reasoning_effort",
                 "parallel_tool_calls",
@@ -248,6 +275,15 @@ fn edits() -> impl Strategy<Value = (RequestEdits, Option<Reasoning<'static>>, b
     )
 }
 
+fn sub_calls() -> impl Strategy<Value = Option<SubCall<'static>>> {
+    let any = (prop::option::of(1u8..3), prop::option::of(select(vec![0.1, 0.5])), any::<bool>());
+    prop::option::of(any.prop_map(|(top_logprobs, temperature, asks)| SubCall {
+        top_logprobs,
+        temperature,
+        prompt: asks.then_some("weigh \"these\"\n"),
+    }))
+}
+
 fn requests() -> impl Strategy<Value = (Dialect, Value)> {
     let dialects = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages];
     select(dialects.to_vec()).prop_flat_map(|dialect| body(dialect).prop_map(move |body| (dialect, body)))
@@ -265,9 +301,13 @@ proptest! {
     fn patches_mean_what_a_document_tree_means(
         (dialect, body) in requests(),
         (decision, reasoning, plain_effort) in edits(),
+        sub_call in sub_calls(),
         spaced in any::<bool>(),
     ) {
-        let case = Case { dialect, decision, reasoning, plain_effort };
+        // Several models are asked by chats alone, and about something.
+        let spoken = body["messages"].as_array().is_some_and(|messages| !messages.is_empty());
+        let sub_call = sub_call.filter(|_| spoken && dialect == Dialect::OpenAiChat);
+        let case = Case { dialect, decision, reasoning, plain_effort, sub_call };
         let text = if spaced { spread(&body) } else { body.to_string() };
         let (out, _) = case.run(&text);
         let parsed: Value = serde_json::from_str(&out).map_err(|error| {
