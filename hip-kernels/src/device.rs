@@ -2,15 +2,17 @@
 //!
 //! A [`Device`] is the thread's alone: HIP keeps the current device for each thread, and all that is made on a device
 //! is used and dropped by the thread that made it. The types hold an `Rc` of the device, so the compiler sees to that:
-//! none of them is `Send`.
+//! none of them is `Send`. No two threads have the same device open, and no thread has two.
 //!
 //! Memory that is dropped while work on it is queued waits for that work: `hipFree` does so by its contract.
 #![allow(unsafe_code, reason = "calls of the HIP library")]
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi::{Address, Plain};
 use crate::entry::{EntryPoints, HOST_TO_DEVICE};
@@ -21,8 +23,23 @@ use crate::hip::{DeviceInfo, Hip};
 const GRANULE: u64 = 4096;
 
 thread_local! {
-    /// Device of this thread and how many [`Device`]s it has made.
-    static CURRENT: Cell<(u32, usize)> = const { Cell::new((0, 0)) };
+    /// The device that this thread has open.
+    static CURRENT: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Devices that some thread of the process has open.
+static OPEN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn open_devices() -> MutexGuard<'static, BTreeSet<u32>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this thread may open the device.
+fn unused(open: &BTreeSet<u32>, index: u32) -> Result<(), Error> {
+    match CURRENT.get().or(open.get(&index).copied()) {
+        Some(used) => Err(Error::InUse(used)),
+        None => Ok(()),
+    }
 }
 
 /// A device. Cheap to clone.
@@ -38,8 +55,8 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let (index, open) = CURRENT.get();
-        CURRENT.set((index, open - 1));
+        CURRENT.set(None);
+        open_devices().remove(&self.info.index);
     }
 }
 
@@ -49,15 +66,14 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// When the thread uses another device, or the library refuses.
+    /// [`Error::InUse`] when it is open already, or this thread has another one open; the library's refusal.
     pub fn open(hip: &Hip, info: DeviceInfo, memory_limit: u64) -> Result<Self, Error> {
-        let (index, open) = CURRENT.get();
-        if open > 0 && index != info.index {
-            return Err(Error::SecondDevice(index));
-        }
+        let mut open = open_devices();
+        unused(&open, info.index)?;
         // SAFETY: takes a number.
         unsafe { hip.entry.hipSetDevice(info.index as c_int)? };
-        CURRENT.set((info.index, open + 1));
+        open.insert(info.index);
+        CURRENT.set(Some(info.index));
         Ok(Self(Rc::new(Inner { hip: hip.clone(), info, memory_limit, memory_used: Cell::new(0) })))
     }
 
@@ -87,18 +103,20 @@ impl Device {
         unsafe { self.entry().hipDeviceSynchronize() }
     }
 
-    /// Gives up all that this process has on the device, which makes a dead one usable again. Does nothing while
-    /// anything made on it is alive.
+    /// Gives up all that this process has on a device, which makes a dead one usable again.
     ///
     /// # Errors
     ///
-    /// When the library refuses.
-    pub fn reset(self) -> Result<(), HipError> {
-        match Rc::try_unwrap(self.0) {
-            // SAFETY: whatever was made on the device has held a clone of it, so nothing is left to be used.
-            Ok(last) => unsafe { last.hip.entry.hipDeviceReset() },
-            Err(_) => Ok(()),
-        }
+    /// [`Error::InUse`] while it is open, or this thread has another one open; the library's refusal.
+    pub fn reset(hip: &Hip, info: &DeviceInfo) -> Result<(), Error> {
+        let open = open_devices();
+        unused(&open, info.index)?;
+        // SAFETY: takes a number. A dead device refuses; then it still is the one that this thread used last.
+        let _ = unsafe { hip.entry.hipSetDevice(info.index as c_int) };
+        // SAFETY: whatever is made on a device keeps it open, and it is not, nor can it be before the call returns: so
+        // nothing is left that could be used.
+        unsafe { hip.entry.hipDeviceReset()? };
+        Ok(())
     }
 
     /// Room for `len` items; what lies in it is not defined.

@@ -89,9 +89,9 @@ pub enum Error {
         /// Items that there are.
         len: usize,
     },
-    /// This thread uses another device already.
-    #[error("this thread uses device {0} already")]
-    SecondDevice(u32),
+    /// The device is open already, or the thread has another one open.
+    #[error("device {0} is in use")]
+    InUse(u32),
     /// A model does not go with what it is asked or with this device.
     #[error("{0}")]
     Program(String),
@@ -105,9 +105,7 @@ impl Error {
             Self::Hip(error) => error.class(),
             Self::MemoryLimit { .. } => Class::OutOfMemory,
             Self::NoKernels { .. } => Class::NotSupported,
-            Self::Damaged { .. } | Self::Range { .. } | Self::SecondDevice(_) | Self::Program(_) => {
-                Class::Other
-            }
+            Self::Damaged { .. } | Self::Range { .. } | Self::InUse(_) | Self::Program(_) => Class::Other,
         }
     }
 }

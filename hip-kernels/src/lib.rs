@@ -15,6 +15,7 @@
 pub mod abi;
 mod device;
 pub mod encoder;
+pub mod engine;
 mod entry;
 mod error;
 mod hip;

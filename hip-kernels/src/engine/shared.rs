@@ -1,0 +1,170 @@
+//! What the owner's thread and those who ask both see.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::{Failure, Options, Status};
+use crate::hip::DeviceInfo;
+
+/// How often who waits looks whether the thread is stuck.
+const LOOK: Duration = Duration::from_millis(50);
+/// What the thread may need beyond the watchdog to notice that it has run out.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How the device is.
+#[derive(Debug, Clone)]
+pub(super) enum Life {
+    Alive,
+    Resting(String),
+    Stopped,
+}
+
+pub(super) struct Shared {
+    info: DeviceInfo,
+    options: Options,
+    life: Mutex<Life>,
+    changed: Condvar,
+    /// When the thread counts as stuck unless it has said otherwise.
+    due: Mutex<Option<Instant>>,
+    ids: AtomicU64,
+    waiting: Arc<AtomicUsize>,
+    pub(super) counters: Counters,
+}
+
+/// What has happened since the start.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) models: AtomicUsize,
+    pub(super) under_way: AtomicUsize,
+    pub(super) memory_used: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) questions: AtomicU64,
+    pub(super) sequences: AtomicU64,
+    pub(super) tokens: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) deaths: AtomicU64,
+}
+
+/// One more of something, until it is dropped.
+pub(super) struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is held under these locks can be left half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(info: DeviceInfo, options: Options) -> Self {
+        Self {
+            info,
+            options,
+            life: Mutex::new(Life::Alive),
+            changed: Condvar::new(),
+            due: Mutex::new(None),
+            ids: AtomicU64::new(0),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the device can be asked.
+    pub(super) fn alive(&self) -> Result<(), Failure> {
+        match &*lock(&self.life) {
+            Life::Alive => Ok(()),
+            Life::Resting(why) => Err(Failure::Resting(why.clone())),
+            Life::Stopped => Err(Failure::Stopped),
+        }
+    }
+
+    pub(super) fn become_(&self, life: Life) {
+        *lock(&self.life) = life;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait_until_alive(&self, limit: Duration) -> bool {
+        let dead = |life: &mut Life| matches!(life, Life::Resting(_));
+        let waited = self.changed.wait_timeout_while(lock(&self.life), limit, dead);
+        let (life, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        matches!(*life, Life::Alive)
+    }
+
+    /// A place in the queue.
+    pub(super) fn admit(&self) -> Result<Counted, Failure> {
+        let place = Counted(self.waiting.clone());
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if before >= self.options.queue { Err(Failure::Overloaded(before)) } else { Ok(place) }
+    }
+
+    /// The owner's word that it will be back within so long and the grace that noticing takes; `None`: it waits for
+    /// something to do.
+    pub(super) fn back_within(&self, limit: Option<Duration>) {
+        *lock(&self.due) = limit.map(|limit| Instant::now() + limit + GRACE);
+    }
+
+    /// Waits for an answer, or until the owner is stuck.
+    pub(super) fn wait<T>(&self, answer: &Receiver<T>) -> Result<T, Failure> {
+        loop {
+            match answer.recv_timeout(LOOK) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(Failure::Stopped),
+                Err(RecvTimeoutError::Timeout) => self.look()?,
+            }
+        }
+    }
+
+    /// Finds out whether the owner is stuck, and declares the device dead if so: the owner cannot.
+    fn look(&self) -> Result<(), Failure> {
+        if lock(&self.due).is_none_or(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        let failure = Failure::Hung(self.options.watchdog);
+        let mut life = lock(&self.life);
+        if matches!(*life, Life::Alive) {
+            *life = Life::Resting("a call of the HIP library does not return".to_owned());
+            self.changed.notify_all();
+        }
+        Err(failure)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let counters = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            device: self.info.clone(),
+            resting: self.alive().err().map(|why| why.to_string()),
+            models: counters.models.load(Ordering::Relaxed),
+            memory_used: read(&counters.memory_used),
+            memory_limit: self.options.memory_limit,
+            waiting: self.waiting.load(Ordering::Relaxed),
+            queue: self.options.queue,
+            under_way: counters.under_way.load(Ordering::Relaxed),
+            batches: read(&counters.batches),
+            questions: read(&counters.questions),
+            sequences: read(&counters.sequences),
+            tokens: read(&counters.tokens),
+            failed: read(&counters.failed),
+            deaths: read(&counters.deaths),
+        }
+    }
+}
