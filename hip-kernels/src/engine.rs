@@ -163,9 +163,9 @@ impl<P: Program> Engine<P> {
         let (orders, orders_out) = unbounded();
         let (started, started_out) = bounded(1);
         let (ended_in, ended) = bounded(1);
-        let owner = Owner::new(hip.clone(), shared.clone(), questions_out, orders_out);
+        let (hip, seen) = (hip.clone(), shared.clone());
         let thread = std::thread::Builder::new().name(format!("pintle-gpu-{device}")).spawn(move || {
-            owner.run(&started);
+            Owner::new(hip, seen, questions_out, orders_out).run(&started);
             drop(ended_in);
         })?;
         let core = Core { shared, questions, orders, thread: Some(thread), ended };

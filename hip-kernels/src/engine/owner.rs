@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::flight::{Flight, Order, Question, Registered};
 use super::resident::{Resident, Trouble};
 use super::shared::{Life, Shared};
 use super::{Failure, Options};
 use crate::device::Device;
-use crate::error::Error;
 use crate::hip::Hip;
 use crate::program::Program;
 
@@ -319,7 +318,7 @@ impl<P: Program> Owner<P> {
     /// Tries the device again, with all models.
     fn revive(&mut self) {
         self.shared.back_within(Some(self.options().load_limit));
-        let reset = Device::reset(&self.hip, self.shared.info()).map_err(Error::from);
+        let reset = Device::reset(&self.hip, self.shared.info());
         let opened = reset.and_then(|()| Resident::open(&self.hip, self.shared.info(), self.options()));
         let revived = opened.map_err(Trouble::from).and_then(|mut device| {
             self.models.iter().try_for_each(|model| device.load(model))?;
