@@ -344,16 +344,27 @@ EXPORT hipError_t hipDeviceSynchronize(void) {
   return error;
 }
 EXPORT hipError_t hipMemcpy(void *to, const void *from, size_t bytes, hipMemcpyKind kind) {
+  {
+    ENTER();
+  }
   const hipError_t error = hipMemcpyAsync(to, from, bytes, kind, nullptr);
   return error ? error : hipDeviceSynchronize();
 }
 EXPORT hipError_t hipMemset(void *memory, int value, size_t bytes) {
+  {
+    ENTER();
+  }
   const hipError_t error = hipMemsetAsync(memory, value, bytes, nullptr);
   return error ? error : hipDeviceSynchronize();
 }
 EXPORT hipError_t hipDeviceReset(void) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
+  const hipError_t was = dead;
   dead = hipSuccess;
+  if (const hipError_t failed = enter(__func__)) {
+    if (!dead) dead = was;
+    return failed;
+  }
   null_stream.queue.clear();
   for (auto &stream : streams) stream.first->queue.clear();
   for (const auto &[memory, bytes] : device) munmap(memory, bytes + page);
@@ -545,6 +556,7 @@ EXPORT const char *hipGetErrorName(hipError_t error) {
     case hipErrorNotReady: return "hipErrorNotReady";
     case hipErrorIllegalAddress: return "hipErrorIllegalAddress";
     case hipErrorLaunchFailure: return "hipErrorLaunchFailure";
+    case hipErrorNotSupported: return "hipErrorNotSupported";
     default: return "hipErrorUnknown";
   }
 }
