@@ -35,6 +35,17 @@ choice! {
         Hip = "hip",
     }
 
+    /// In which numbers a GPU computes. Sums are 32-bit floats always.
+    pub enum HipPrecision {
+        /// f16 for BERT; bf16 for ModernBERT, whose activations may be too large for f16.
+        #[default]
+        Auto = "auto",
+        /// IEEE binary16.
+        F16 = "f16",
+        /// bfloat16.
+        Bf16 = "bf16",
+    }
+
     /// In which numbers the CPU computes.
     pub enum Precision {
         /// bf16 where the processor has it, else f32.
@@ -278,6 +289,8 @@ contract! {
         models: ClassifierModels,
         /// In which numbers the CPU computes.
         precision: Precision,
+        /// How GPUs are used.
+        hip: ClassifierHip,
         /// Threads that read texts.
         threads: u16 = 1 => 1..=256,
         /// Requests that may wait for a thread; more go on without learned evidence.
@@ -311,5 +324,33 @@ contract! {
         modality: String,
         /// Personal data.
         pii: String,
+    }
+
+    /// How GPUs run classifier models, through AMD's HIP library.
+    pub struct ClassifierHip {
+        /// Numbers of the GPUs, as HIP counts them; each gets every model. Empty for the first.
+        devices: Vec<u32>,
+        /// Path of libamdhip64; empty for the system's.
+        library: String,
+        /// In which numbers they compute.
+        precision: HipPrecision,
+        /// Tokens of one batch.
+        batch_tokens: u32 = 8_192 => 64..=131_072,
+        /// Texts of one batch.
+        batch_texts: u16 = 256 => 1..=1024,
+        /// Batches under way on one GPU. Each takes working memory for the largest batch of every model.
+        batches: u16 = 2 => 1..=4,
+        /// Calls of reading threads that may wait for one GPU.
+        queue: u32 = 256 => 1..=65_536,
+        /// Microseconds that a batch with room waits for more texts.
+        wait_us: u32 = 0 => 0..=100_000,
+        /// Bytes of one GPU's memory that may be taken, all models together.
+        memory_bytes: u64 = 4_294_967_296 => 1_048_576..=1_099_511_627_776,
+        /// Milliseconds of a batch after which the GPU counts as dead.
+        watchdog_ms: u32 = 2_000 => 10..=600_000,
+        /// Milliseconds that bringing a model onto a GPU may take.
+        load_ms: u32 = 60_000 => 100..=600_000,
+        /// Milliseconds that a GPU rests after it died; doubles with each death in a row up to a minute.
+        retry_ms: u32 = 500 => 10..=60_000,
     }
 }
