@@ -2,7 +2,7 @@
 //!
 //! A backend's key is written in the file (`api_key`), or named (`api_key_env`). A name is looked up among
 //! the credentials that systemd passes in `$CREDENTIALS_DIRECTORY`, then among environment variables.
-//! Inside `api_key`, and nowhere else, `$NAME` and `${NAME}` stand for such a value.
+//! Inside `api_key`, and an external model's `access_key`, `$NAME` and `${NAME}` stand for such a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,16 +43,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The keys of all backends.
+/// The keys of all backends and external models.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     keys: BTreeMap<(usize, usize), Secret>,
+    external: BTreeMap<usize, Secret>,
 }
 
 impl Secrets {
     /// The key of `providers.models[model].backend_refs[backend]`.
     pub fn key(&self, model: usize, backend: usize) -> Option<&Secret> {
         self.keys.get(&(model, backend))
+    }
+
+    /// The key of `global.model_catalog.external[model]`.
+    pub fn external(&self, model: usize) -> Option<&Secret> {
+        self.external.get(&model)
     }
 }
 
@@ -100,7 +106,7 @@ impl fmt::Display for UnsetKeys {
     }
 }
 
-/// Finds the key of every backend. `lookup` gives the value of a name; see [`lookup`] for the real one.
+/// Finds the key of every backend and external model. `lookup` gives the value of a name; see [`lookup`] for the real one.
 ///
 /// With `global.pintle.profile: compat` an unset name is an empty key, and a backend without a key uses the
 /// first one of its model, as v0.3.0 does. Otherwise a key never leaves the backend it was written for.
@@ -131,6 +137,17 @@ pub fn resolve(config: &Config, lookup: &impl Fn(&str) -> Option<String>) -> Res
         if let Some(first) = first.filter(|_| compat) {
             for at in 0..model.backend_refs.len() {
                 secrets.keys.entry((index, at)).or_insert_with(|| first.clone());
+            }
+        }
+    }
+    for (index, model) in config.global.model_catalog.external.iter().enumerate() {
+        match expand(model.access_key.expose(), lookup) {
+            Ok(key) if key.is_empty() => {}
+            Ok(key) => drop(secrets.external.insert(index, Secret::new(key))),
+            Err(_) if compat => drop(secrets.external.insert(index, model.access_key.clone())),
+            Err(name) => {
+                let path = format!("global.model_catalog.external[{index}].access_key");
+                unset.push(UnsetKey { model: model.llm_model_name.clone(), path, name });
             }
         }
     }

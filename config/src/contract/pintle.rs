@@ -59,6 +59,15 @@ choice! {
         Int8 = "int8",
     }
 
+    /// How an external model is asked.
+    pub enum ExternalProtocol {
+        /// `POST /v1/chat/completions`; what it says is judged as `parser_type` tells.
+        #[default]
+        Chat = "chat",
+        /// `POST /classify` with `{"inputs": text}`, answered by a list of labels and scores.
+        Classify = "classify",
+    }
+
     /// What a signal counts as while it is unknown.
     pub enum OnError {
         /// Unknown: it satisfies neither a condition nor its negation.
@@ -132,6 +141,8 @@ contract! {
         timeouts: Timeouts,
         /// Idle upstream connections.
         pool: Pool,
+        /// TLS to backends: whom to trust, and as whom to be known.
+        tls: Tls,
         /// Who chooses the worker of a new connection.
         steering: Steering,
         /// SYNs that are turned away before they cost a connection.
@@ -245,6 +256,18 @@ contract! {
         idle_ms: u32 = 60_000 => 1..=86_400_000,
     }
 
+    /// TLS to backends: whom to trust, and as whom to be known.
+    pub struct Tls {
+        /// The system's certificate authorities are trusted.
+        system_roots: bool = true,
+        /// PEM file of further certificate authorities.
+        ca_file: String,
+        /// PEM file of the certificate, and those between it and its authority, that is shown to backends which ask for one.
+        certificate_file: String,
+        /// PEM file of its private key.
+        key_file: String,
+    }
+
     /// Session memory.
     pub struct Session {
         /// Header that carries the session key, before all others; empty for none.
@@ -305,10 +328,22 @@ contract! {
         window_tokens: u32 = 256 => 16..=32_768,
         /// Windows that are read of one text; the rest is not looked at.
         max_windows: u16 = 32 => 1..=1024,
+        /// Calls to one external model at once.
+        external_calls: u16 = 16 => 1..=1024,
+        /// What external models are, beyond the contract.
+        external: Vec<ExternalSettings>,
     }
 
-    /// Which model measures what: a model's name or directory, `embedded` for the one inside the program, `off` for none;
-    /// empty for the one that `global.model_catalog` names where it is there, else `embedded`.
+    /// What an external model is, beyond the contract.
+    pub struct ExternalSettings {
+        /// Its `llm_endpoint.name`; where that is empty, its `llm_model_name`.
+        name: String,
+        /// How it is asked.
+        protocol: ExternalProtocol,
+    }
+
+    /// Which model measures what: a model's name or directory, `embedded` for the one inside the program, `off` for none,
+    /// `external:NAME` for one of `global.model_catalog.external`; empty for the one that `global.model_catalog` names where it is there, else `embedded`.
     pub struct ClassifierModels {
         /// Similarity to examples: embedding, preference, complexity, kb, reask.
         embedding: String,

@@ -76,3 +76,17 @@ fn debug_output_never_shows_a_key() {
     let shown = format!("{config:?} {:?}", resolve(&config, &environment));
     assert!(!shown.contains("literal-key"), "the key is in {shown}");
 }
+
+#[test]
+fn an_external_models_key_may_name_a_variable() {
+    let external = |key: &str| {
+        let catalog =
+            format!("{{model_catalog: {{external: [{{llm_model_name: g, access_key: '{key}'}}]}}}}");
+        config("        - {endpoint: h}", &catalog)
+    };
+    let secrets = resolve(&external("${KEY}"), &environment).expect("nothing is unset");
+    assert_eq!(secrets.external(0).map(Secret::expose), Some("s3cret"));
+    assert_eq!(resolve(&external(""), &environment).expect("nothing is unset").external(0), None);
+    let unset = resolve(&external("$GONE"), &environment).expect_err("it has no value").0;
+    assert_eq!(unset[0].path, "global.model_catalog.external[0].access_key");
+}
