@@ -317,8 +317,7 @@ EXPORT hipError_t hipHostFree(void *memory) {
   return enter(__func__);
 }
 
-EXPORT hipError_t hipMemcpyAsync(void *to, const void *from, size_t bytes, hipMemcpyKind kind, hipStream_t stream) {
-  ENTER();
+static hipError_t queue_copy(void *to, const void *from, size_t bytes, hipMemcpyKind kind, hipStream_t stream) {
   const bool to_device = kind == hipMemcpyHostToDevice || kind == hipMemcpyDeviceToDevice;
   const bool from_device = kind == hipMemcpyDeviceToHost || kind == hipMemcpyDeviceToDevice;
   if (kind != hipMemcpyDefault && (to_device != inside(device, to, bytes) || from_device != inside(device, from, bytes)))
@@ -328,34 +327,42 @@ EXPORT hipError_t hipMemcpyAsync(void *to, const void *from, size_t bytes, hipMe
     return hipSuccess;
   });
 }
-EXPORT hipError_t hipMemsetAsync(void *memory, int value, size_t bytes, hipStream_t stream) {
-  ENTER();
+static hipError_t queue_fill(void *memory, int value, size_t bytes, hipStream_t stream) {
   if (!inside(device, memory, bytes)) return hipErrorInvalidValue;
   return put(stream, [=] {
     memset(memory, value, bytes);
     return hipSuccess;
   });
 }
-EXPORT hipError_t hipDeviceSynchronize(void) {
-  wait_out_hang();
-  ENTER();
+static hipError_t drain_all() {
   hipError_t error = drain(&null_stream);
   for (auto &stream : streams) error = error ? error : drain(stream.first);
   return error;
 }
+EXPORT hipError_t hipMemcpyAsync(void *to, const void *from, size_t bytes, hipMemcpyKind kind, hipStream_t stream) {
+  ENTER();
+  return queue_copy(to, from, bytes, kind, stream);
+}
+EXPORT hipError_t hipMemsetAsync(void *memory, int value, size_t bytes, hipStream_t stream) {
+  ENTER();
+  return queue_fill(memory, value, bytes, stream);
+}
+EXPORT hipError_t hipDeviceSynchronize(void) {
+  wait_out_hang();
+  ENTER();
+  return drain_all();
+}
 EXPORT hipError_t hipMemcpy(void *to, const void *from, size_t bytes, hipMemcpyKind kind) {
-  {
-    ENTER();
-  }
-  const hipError_t error = hipMemcpyAsync(to, from, bytes, kind, nullptr);
-  return error ? error : hipDeviceSynchronize();
+  wait_out_hang();
+  ENTER();
+  const hipError_t error = queue_copy(to, from, bytes, kind, nullptr);
+  return error ? error : drain_all();
 }
 EXPORT hipError_t hipMemset(void *memory, int value, size_t bytes) {
-  {
-    ENTER();
-  }
-  const hipError_t error = hipMemsetAsync(memory, value, bytes, nullptr);
-  return error ? error : hipDeviceSynchronize();
+  wait_out_hang();
+  ENTER();
+  const hipError_t error = queue_fill(memory, value, bytes, nullptr);
+  return error ? error : drain_all();
 }
 EXPORT hipError_t hipDeviceReset(void) {
   std::lock_guard<std::recursive_mutex> lock(mutex);

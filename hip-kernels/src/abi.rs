@@ -278,3 +278,6 @@ macro_rules! plain {
     };
 }
 plain!(u8, i8, u16, i32, u32, f32, Tile, Bank, BankScore, Label);
+
+#[cfg(test)]
+mod tests;

@@ -49,10 +49,7 @@ macro_rules! entry_points {
             pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
 
             fn of(library: libloading::Library, name: &str) -> Result<Self, Unavailable> {
-                let lacks = |error: libloading::Error| Unavailable::TooOld {
-                    library: name.to_owned(),
-                    why: error.to_string(),
-                };
+                let lacks = |error| Unavailable::TooOld { library: name.to_owned(), why: whole(&error) };
                 // SAFETY: these names have these types in HIP 6 and 7; the symbols are kept no longer than the library.
                 unsafe {
                     Ok(Self {
@@ -150,7 +147,7 @@ impl EntryPoints {
         // SAFETY: loading runs the library's initialisers. It is the one that the operator named, or the system's
         // libamdhip64.
         let library = unsafe { libloading::Library::new(name) };
-        let library = library.map_err(|error| Unavailable::NoLibrary(error.to_string()))?;
+        let library = library.map_err(|error| Unavailable::NoLibrary(whole(&error)))?;
         Self::of(library, name)
     }
 
@@ -164,5 +161,13 @@ impl EntryPoints {
             if name.is_null() { None } else { Some(CStr::from_ptr(name).to_string_lossy().into_owned()) }
         };
         Err(HipError { call, code, name: name.unwrap_or_else(|| "unnamed".to_owned()) })
+    }
+}
+
+/// The system's reason too, which names the file or the symbol.
+fn whole(error: &libloading::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(reason) => format!("{error}: {reason}"),
+        None => error.to_string(),
     }
 }

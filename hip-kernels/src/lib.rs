@@ -23,6 +23,10 @@ mod images;
 mod lane;
 mod module;
 mod program;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use device::{Device, DeviceBuffer};
 pub use error::{Class, Error, HipError, Unavailable};
