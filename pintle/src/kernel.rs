@@ -1,31 +1,51 @@
 //! What the kernel does for this process, where it may: see `pintle_ebpf`.
 
+mod numbers;
+
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pintle_config::{Config, GuardMode, Steering as Choice, Telemetry as Watching};
 use pintle_dataplane::floor::LoadCell;
 use pintle_dataplane::listening::Listening;
-use pintle_ebpf::guard::{self, Prefix, Rate};
+use pintle_ebpf::guard::{self, Guard, Prefix, Rate};
 use pintle_ebpf::steer::{self, Steering};
-use pintle_ebpf::telemetry::{Endpoint, Telemetry};
-use pintle_ebpf::{Options, Report, Started, Status, telemetry};
+use pintle_ebpf::telemetry::{self, Endpoint, Telemetry};
+use pintle_ebpf::{Inherited, Options, Report, Started, Status};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-/// Loads and attaches what the configuration asks for and gives up the capabilities that this takes. To be called
-/// before there is a second thread.
-pub(crate) fn start(config: &Config) -> Started {
+use crate::upgrade::InKernel;
+use numbers::Recent;
+
+pub(crate) use numbers::describe;
+
+/// What the privileged part of a start has brought.
+pub(crate) struct Begun {
+    started: Started,
+    steering: Choice,
+    telemetry: Watching,
+    guard: Option<guard::Options>,
+}
+
+/// Takes over what is inherited, loads and attaches what the configuration asks for besides, and gives up the
+/// capabilities that this takes. To be called before there is a second thread.
+pub(crate) fn start(config: &Config, inherited: Inherited) -> Begun {
     let pintle = &config.global.pintle;
-    let started = pintle_ebpf::start(&Options {
+    let telemetry = telemetry::Options { cgroup: None, system_retransmits: true };
+    let guard = guarding(config);
+    let options = Options {
         steering: pintle.steering == Choice::Auto,
-        guard: guarding(config),
-        telemetry: (pintle.telemetry == Watching::Auto).then(telemetry::Options::default),
-    });
+        guard: guard.clone(),
+        telemetry: (pintle.telemetry == Watching::Auto).then_some(telemetry),
+    };
+    let started = pintle_ebpf::start(&options, inherited);
     if !started.dropped.is_empty() {
         info!(numbers = ?started.dropped, "capabilities given up");
     }
-    started
+    Begun { started, steering: pintle.steering, telemetry: pintle.telemetry, guard }
 }
 
 /// What the configuration asks of the guard; without interfaces there is none.
@@ -66,8 +86,17 @@ fn guarding(config: &Config) -> Option<guard::Options> {
 pub(crate) struct Kernel {
     report: Report,
     telemetry: Option<Telemetry>,
-    guard: Option<guard::Guard>,
+    guard: Option<Guard>,
     steering: Option<Steering>,
+    duty: Mutex<Duty>,
+    recent: Mutex<Recent>,
+}
+
+/// Whether guard and telemetry are this process's to manage, and not that of the one which it replaces.
+struct Duty {
+    in_charge: bool,
+    /// What the guard should go by.
+    guard: Option<guard::Options>,
 }
 
 /// Who gives connections to workers.
@@ -97,12 +126,12 @@ impl LoadCell for Cell {
 impl Kernel {
     /// Attaches steering to the listeners of `workers` workers; `inherited` is what a process before steers by.
     pub(crate) fn steer(
-        started: Started,
-        (choice, watching): (Choice, Watching),
+        begun: Begun,
         listening: &Listening,
         workers: usize,
         inherited: Option<(usize, Vec<OwnedFd>)>,
     ) -> (Kernel, Steered) {
+        let Begun { started, steering: choice, telemetry: watching, guard: wanted } = begun;
         let Started { steering: program, guard, telemetry, mut report, .. } = started;
         let steering = match (choice, inherited, program) {
             (Choice::Auto, Some((count, maps)), _) if count == workers => match adopt(maps) {
@@ -151,59 +180,91 @@ impl Kernel {
         let cells = steering.as_ref().map_or_else(Vec::new, |steering| {
             (0..workers as u32).map(|slot| cell(steering.load_cell(slot))).collect()
         });
-        (Kernel { report, telemetry, guard, steering }, Steered { cells, userspace })
+        let duty = Mutex::new(Duty { in_charge: false, guard: wanted });
+        let kernel = Kernel { report, telemetry, guard, steering, duty, recent: Mutex::default() };
+        (kernel, Steered { cells, userspace })
     }
 
-    /// What a process that takes over steers by.
-    pub(crate) fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {
-        let all = self.steering.iter().flat_map(Steering::descriptors);
-        all.map(|descriptor| descriptor.try_clone_to_owned()).collect()
+    /// What a process that takes over from this one, which has so many workers, goes on with.
+    pub(crate) fn hand_over(&self, workers: usize) -> io::Result<InKernel> {
+        let steering = self.steering.iter().flat_map(Steering::descriptors);
+        let steering =
+            steering.map(|descriptor| descriptor.try_clone_to_owned()).collect::<Result<_, _>>()?;
+        Ok(InKernel {
+            steered: (if self.steering.is_some() { workers } else { 0 }, steering),
+            guard: self.guard.as_ref().map(Guard::hand_over).transpose().map_err(io::Error::other)?,
+            telemetry: self
+                .telemetry
+                .as_ref()
+                .map(Telemetry::hand_over)
+                .transpose()
+                .map_err(io::Error::other)?,
+        })
     }
 
-    /// Whether the kernel gives connections to workers by load.
-    pub(crate) const fn steers(&self) -> bool {
-        self.steering.is_some()
+    /// From now on guard and telemetry are this process's to manage. What was taken over went by the process
+    /// before until here.
+    pub(crate) fn take_charge(&self) {
+        let mut duty = self.duty();
+        duty.in_charge = true;
+        self.apply(&duty);
     }
 
-    /// Puts another configuration's rules into force. Interfaces stay as they are.
-    pub(crate) fn reload(&self, config: &Config) {
+    /// Puts another configuration's rules into force. Says what takes a restart.
+    pub(crate) fn reload(&self, config: &Config) -> Option<&'static str> {
+        let mut duty = self.duty();
+        duty.guard = guarding(config);
+        if duty.in_charge {
+            self.apply(&duty);
+        }
+        let mut wanted: Vec<&str> =
+            config.global.pintle.guard.interfaces.iter().map(String::as_str).collect();
+        let guard = self.guard.iter().flat_map(Guard::attachments);
+        let mut guarded: Vec<&str> = guard.map(|place| place.interface.as_str()).collect();
+        wanted.sort_unstable();
+        guarded.sort_unstable();
+        // Without interfaces the guard is switched off where it is, which is as good.
+        (!wanted.is_empty() && wanted != guarded).then_some("the guard changes its interfaces at a restart")
+    }
+
+    fn duty(&self) -> MutexGuard<'_, Duty> {
+        self.duty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, duty: &Duty) {
         let Some(guard) = &self.guard else { return };
         // Without interfaces the guard is not wanted any more.
-        let options = guarding(config)
-            .unwrap_or_else(|| guard::Options { mode: guard::Mode::Off, ..guard::Options::default() });
-        if let Err(error) = guard.apply(&options) {
+        let off = guard::Options { mode: guard::Mode::Off, ..guard::Options::default() };
+        if let Err(error) = guard.apply(duty.guard.as_ref().unwrap_or(&off)) {
             warn!(%error, "the guard has not taken all of the configuration");
         }
     }
 
-    /// The kernel's sums as metrics; forgets rules whose time is over.
-    pub(crate) fn publish(&self) {
+    /// The kernel's numbers as metrics, those of `endpoints` only: others on this machine are none of ours. Forgets
+    /// rules whose time is over.
+    pub(crate) fn publish(&self, endpoints: &[Endpoint]) {
+        if !self.duty().in_charge {
+            return;
+        }
         if let Some(guard) = &self.guard {
             guard.expire();
+            numbers::publish_guard(guard);
         }
-        for (endpoint, sums) in self.telemetry.iter().flat_map(Telemetry::read) {
-            let endpoint = match endpoint {
-                Endpoint::Upstream(address) => format!("upstream {address}"),
-                Endpoint::Listener(port) => format!("listener {port}"),
-            };
-            let gauge = |name: &'static str, value: f64| {
-                metrics::gauge!(name, "endpoint" => endpoint.clone()).set(value);
-            };
-            gauge("pintle_tcp_srtt_seconds", sums.last_srtt_us as f64 / 1e6);
-            gauge("pintle_tcp_min_rtt_seconds", sums.min_rtt_us as f64 / 1e6);
-            let count = |name: &'static str, value: u64| {
-                metrics::counter!(name, "endpoint" => endpoint.clone()).absolute(value);
-            };
-            count("pintle_tcp_retransmits_total", sums.retransmits);
-            count("pintle_tcp_connections_total", sums.established);
-            count("pintle_tcp_connect_failures_total", sums.failed);
-            count("pintle_tcp_connect_microseconds_total", sums.connect_us);
+        if let Some(telemetry) = &self.telemetry {
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).publish(telemetry, endpoints);
         }
     }
 
     /// For `/status`.
     pub(crate) fn status(&self) -> Value {
-        json!(self.report)
+        let mut report = self.report.clone();
+        if let Some(guard) = &self.guard {
+            // Its mode changes with the configuration.
+            report.guard = Status::kernel(guard.describe());
+        }
+        let mut status = json!(report);
+        status["events"] = json!(*self.recent.lock().unwrap_or_else(PoisonError::into_inner));
+        status
     }
 }
 

@@ -26,6 +26,7 @@ use pintle_dataplane::meters::{self, Meters};
 use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
 use pintle_dataplane::upstream::Upstreams;
 use pintle_dataplane::worker;
+use pintle_ebpf::telemetry::Endpoint;
 use pintle_routing::limits::Limits;
 use pintle_routing::policy::Policy;
 use pintle_routing::signals::CompileError;
@@ -94,9 +95,6 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     announce_findings(&options.config, &prepared.report);
     let config = &prepared.config;
     let pintle = &config.global.pintle;
-    // Before there is a second thread, for capabilities are given up by thread.
-    let in_kernel = kernel::start(config);
-    let asked = (pintle.steering, pintle.telemetry);
     let driver = options.driver.map(|driver| match driver {
         DriverArg::Auto => DriverChoice::Auto,
         DriverArg::IoUring => DriverChoice::IoUring,
@@ -111,6 +109,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
         info!(from = predecessor.pid(), "taking over");
         inherited.extend(predecessor.listeners());
     }
+    let before = predecessor.as_mut().map(Predecessor::kernel).unwrap_or_default();
+    // Before there is a second thread, for capabilities are given up by thread.
+    let in_kernel = kernel::start(config, before);
     let lock = predecessor.as_mut().and_then(Predecessor::session_lock);
     let store = open_store(&state_dir, config, lock)?;
 
@@ -141,6 +142,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let hooks = hooks(&plane, &options.config, &store);
     let mut control = ControlThread::take_over(control_options, hooks, shared_control)?;
     meters::describe();
+    kernel::describe();
 
     let wired = wire::backends(config, &prepared.policy, &prepared.secrets);
     for warning in &wired.warnings {
@@ -160,10 +162,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let taken_over = listening.inherited();
     let steered = predecessor.as_mut().and_then(Predecessor::steered);
     let count = shared.startup.workers.len();
-    let (kernel, steered) = Kernel::steer(in_kernel, asked, &listening, count, steered);
-    let maps = kernel.descriptors().map_err(ServeError::Listen)?;
-    let maps = (if kernel.steers() { count } else { 0 }, maps);
-    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets, maps);
+    let (kernel, steered) = Kernel::steer(in_kernel, &listening, count, steered);
+    let kept = kernel.hand_over(count).map_err(ServeError::Listen)?;
+    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets, kept);
     let floor = Floor::new(count, steered.userspace);
     let workers = worker::start(&shared, listening, &floor, steered.cells).map_err(ServeError::Listen)?;
     let running = Plane {
@@ -175,7 +176,8 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
         floor,
         predecessor: predecessor.as_ref().map(Predecessor::pid),
     };
-    let _ = plane.set(Arc::new(running));
+    let running = Arc::new(running);
+    let _ = plane.set(running.clone());
     let deadline = Instant::now() + Duration::from_secs(10);
     while shared.life() == Life::Starting && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(1));
@@ -185,6 +187,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     if let Some(predecessor) = &predecessor {
         predecessor.take_over()?;
     }
+    running.kernel.take_charge();
     info!(
         listeners = listeners.join(" "),
         inherited_sockets = taken_over,
@@ -212,7 +215,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     if successor.is_none() {
         Door::remove(&door);
     }
-    drop((plane, shared, host, opened));
+    drop((plane, running, shared, host, opened));
     if let Some(pid) = successor {
         info!(?exit, successor = pid, "this process has ended its requests; bye");
         return Ok(());
@@ -311,7 +314,10 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
                 Box::new(move || {
                     if let Some(plane) = for_gauges.get() {
                         meters::gauge(&plane.shared);
-                        plane.kernel.publish();
+                        // The tables are the successor's as soon as it has them.
+                        if !plane.host.is_leaving() {
+                            plane.kernel.publish(&endpoints(plane));
+                        }
                     }
                 }),
             ),
@@ -442,7 +448,7 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     notes.extend(wired.warnings.iter().cloned());
     let findings = findings(&prepared.report);
     shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);
-    plane.kernel.reload(&prepared.config);
+    notes.extend(plane.kernel.reload(&prepared.config).map(str::to_owned));
     let next = generation(prepared, wired, &shared.store, &plane.meaning, Some(&before));
     resolve::resolve(&next.upstreams);
     let digest = next.policy.digest_hex();
@@ -460,6 +466,15 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     }
     let result = if unchanged { ReloadResult::Unchanged } else { ReloadResult::Applied };
     ReloadReport { result, policy_digest: digest, summary, findings }
+}
+
+/// Whose connections are ours to tell of: the backends' and the listeners'.
+fn endpoints(plane: &Plane) -> Vec<Endpoint> {
+    let generation = plane.shared.generation.load();
+    let upstreams = generation.upstreams.all();
+    let upstreams = upstreams.flat_map(|backend| backend.addresses.load().to_vec()).map(Endpoint::Upstream);
+    let listeners = plane.shared.startup.listeners.iter();
+    upstreams.chain(listeners.map(|listener| Endpoint::Listener(listener.address.port()))).collect()
 }
 
 fn addresses(startup: &pintle_dataplane::settings::Startup) -> Vec<std::net::SocketAddr> {

@@ -8,7 +8,9 @@
 //!
 //! ```text
 //! new -> old   take_over
-//! old -> new   offer, with locks and admin listeners; listeners, with sockets, as often as needed
+//! old -> new   offer, with locks, admin listeners and what steering goes by
+//! old -> new   guard, telemetry, if there are: the kernel's attachments and tables, which the new one goes on with
+//! old -> new   listeners, with sockets, as often as needed
 //! new -> old   ready
 //! old -> new   yours
 //! new -> old   settled: it can be found and upgraded itself now
@@ -28,14 +30,16 @@ use std::time::Duration;
 use pintle_control::Inherited;
 use pintle_control::passing::{self, Channel, Door, MOST_DESCRIPTORS};
 use pintle_dataplane::listening::Listening;
+use pintle_ebpf::handed::Handed;
+use pintle_ebpf::{guard, telemetry};
 use serde::{Deserialize, Serialize};
 
 use crate::environment;
 
-pub(crate) use host::{Host, Program};
+pub(crate) use host::{Host, InKernel, Program};
 
 /// Version of the conversation.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 /// How long either side waits for what takes the other no time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a new process may take to start.
@@ -62,28 +66,30 @@ pub(crate) enum UpgradeError {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 enum Message {
-    TakeOver {
-        protocol: u32,
-    },
-    Offer {
-        protocol: u32,
-        listeners: usize,
-        admin_tcp: bool,
-        admin_unix: bool,
-        /// Workers, if the kernel gives connections to them by load.
-        steered: usize,
-    },
+    TakeOver { protocol: u32 },
+    Offer(Box<Offer>),
+    Guard,
+    Telemetry,
     Listeners,
     Ready,
     Yours,
     Settled,
     Upgrade,
-    Upgraded {
-        pid: u32,
-    },
-    Refused {
-        reason: String,
-    },
+    Upgraded { pid: u32 },
+    Refused { reason: String },
+}
+
+/// What the process that serves has.
+#[derive(Debug, Serialize, Deserialize)]
+struct Offer {
+    protocol: u32,
+    listeners: usize,
+    admin_tcp: bool,
+    admin_unix: bool,
+    /// Workers, if the kernel gives connections to them by load.
+    steered: usize,
+    guard: Option<guard::Terms>,
+    telemetry: Option<telemetry::Terms>,
 }
 
 /// The socket of a state directory.
@@ -105,6 +111,19 @@ fn hear(channel: &Channel) -> io::Result<(Message, Vec<OwnedFd>)> {
     Ok((serde_json::from_slice(&text).map_err(io::Error::other)?, descriptors))
 }
 
+/// Waits for the descriptors that go with what was offered, if it was.
+fn handed<T>(
+    channel: &Channel,
+    terms: Option<T>,
+    expected: fn(&Message) -> bool,
+) -> Result<Option<Handed<T>>, UpgradeError> {
+    let Some(terms) = terms else { return Ok(None) };
+    match hear(channel)? {
+        (said, descriptors) if expected(&said) => Ok(Some(Handed { terms, descriptors })),
+        _ => Err(UpgradeError::Unexpected),
+    }
+}
+
 /// The process that serves until this one takes over.
 pub(crate) struct Predecessor {
     channel: Channel,
@@ -113,6 +132,7 @@ pub(crate) struct Predecessor {
     session_lock: Option<OwnedFd>,
     control: Option<Inherited>,
     steered: Option<(usize, Vec<OwnedFd>)>,
+    kernel: pintle_ebpf::Inherited,
 }
 
 impl Predecessor {
@@ -130,15 +150,13 @@ impl Predecessor {
         };
         let pid = channel.peer()?;
         say(&channel, &Message::TakeOver { protocol: PROTOCOL }, &[])?;
-        let (listeners, admin_tcp, admin_unix, steered, descriptors) = match hear(&channel)? {
-            (
-                Message::Offer { protocol: PROTOCOL, listeners, admin_tcp, admin_unix, steered },
-                descriptors,
-            ) => (listeners, admin_tcp, admin_unix, steered, descriptors),
-            (Message::Offer { protocol, .. }, _) => return Err(UpgradeError::Protocol(protocol)),
+        let (offer, descriptors) = match hear(&channel)? {
+            (Message::Offer(offer), descriptors) if offer.protocol == PROTOCOL => (offer, descriptors),
+            (Message::Offer(offer), _) => return Err(UpgradeError::Protocol(offer.protocol)),
             (Message::Refused { reason }, _) => return Err(UpgradeError::Refused(reason)),
             _ => return Err(UpgradeError::Unexpected),
         };
+        let Offer { listeners, admin_tcp, admin_unix, steered, guard, telemetry, .. } = *offer;
         let mut descriptors = descriptors.into_iter();
         let mut next = |wanted: bool| {
             let given = if wanted { descriptors.next() } else { None };
@@ -151,6 +169,10 @@ impl Predecessor {
             admin_unix: next(admin_unix)?,
         };
         let steered = (steered > 0).then(|| (steered, descriptors.collect()));
+        let kernel = pintle_ebpf::Inherited {
+            guard: handed(&channel, guard, |said| matches!(said, Message::Guard))?,
+            telemetry: handed(&channel, telemetry, |said| matches!(said, Message::Telemetry))?,
+        };
         let mut sockets = Vec::new();
         while sockets.len() < listeners {
             match hear(&channel)? {
@@ -161,7 +183,7 @@ impl Predecessor {
             }
         }
         let control = Some(control);
-        Ok(Some(Predecessor { channel, pid, listeners: sockets, session_lock, control, steered }))
+        Ok(Some(Predecessor { channel, pid, listeners: sockets, session_lock, control, steered, kernel }))
     }
 
     /// Its process id.
@@ -182,6 +204,11 @@ impl Predecessor {
     /// What the kernel's choice of workers goes by, and for how many.
     pub(crate) fn steered(&mut self) -> Option<(usize, Vec<OwnedFd>)> {
         self.steered.take()
+    }
+
+    /// What is attached in the kernel besides steering.
+    pub(crate) fn kernel(&mut self) -> pintle_ebpf::Inherited {
+        std::mem::take(&mut self.kernel)
     }
 
     /// What control threads share.

@@ -1,5 +1,7 @@
 //! Guard: which SYNs may come in.
 
+/// Version of what the maps mean; processes with another do not share them.
+pub const LAYOUT: u32 = 1;
 /// Rules per address family.
 pub const RULES: u32 = 16_384;
 /// Sources whose rate is remembered; the least recently seen is forgotten.
@@ -75,12 +77,12 @@ pub struct Counters {
     pub allowed: u64,
     /// Those above their source's rate.
     pub over_rate: u64,
-    /// Those that were dropped.
-    pub dropped: u64,
+    /// Denied ones that were dropped.
+    pub dropped_denied: u64,
+    /// Those above their source's rate that were dropped.
+    pub dropped_over_rate: u64,
     /// Packets with headers too deep to look at, passed.
     pub unreadable: u64,
     /// Sources that the table had no room for.
     pub unremembered: u64,
-    /// Not used.
-    pub reserved: u64,
 }

@@ -36,7 +36,7 @@ const _: () = {
     assert!(size_of::<guard::Counters>() == 8 * guard::COUNTERS as usize);
     assert!(size_of::<telemetry::Endpoint>() == 20);
     assert!(size_of::<telemetry::Connecting>() == 8);
-    assert!(size_of::<telemetry::Aggregate>() == 8 * (13 + telemetry::BUCKETS));
+    assert!(size_of::<telemetry::Aggregate>() == 8 * 11);
     assert!(size_of::<telemetry::Event>() == 56);
     assert!(size_of::<telemetry::Retransmitted>() == 16);
     assert!(size_of::<telemetry::Offsets>() == 32);

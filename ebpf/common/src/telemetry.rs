@@ -1,5 +1,7 @@
 //! Telemetry: what the kernel knows of TCP connections, added up per endpoint.
 
+/// Version of what the maps mean; processes with another do not share them.
+pub const LAYOUT: u32 = 1;
 /// Endpoints; the least recently seen is forgotten.
 pub const ENDPOINTS: u32 = 1_024;
 /// Connections whose connect time is being taken.
@@ -8,9 +10,6 @@ pub const CONNECTING: u32 = 65_536;
 pub const WATCHED: u32 = 1_024;
 /// Bytes of the ring of events.
 pub const RING_BYTES: u32 = 256 * 1024;
-/// Buckets of the round-trip histogram: bucket `n` counts samples below `2^(n+6)` microseconds, the last one
-/// all others.
-pub const BUCKETS: usize = 16;
 
 /// Connections that this machine opened, by their remote address and port.
 pub const ACTIVE: u16 = 1;
@@ -50,18 +49,12 @@ pub struct Aggregate {
     pub connect_us: u64,
     /// Established connections whose connect time was taken.
     pub connects: u64,
-    /// Round-trip samples.
-    pub samples: u64,
-    /// Smoothed round-trip times in microseconds, added up over `samples`.
-    pub srtt_us: u64,
     /// Smoothed round-trip time at the newest sample, in microseconds.
     pub last_srtt_us: u64,
     /// `CLOCK_MONOTONIC` of the newest sample, in nanoseconds.
     pub last_ns: u64,
     /// Smallest round-trip time, in microseconds; 0: none yet.
     pub min_rtt_us: u64,
-    /// Histogram of `srtt_us`.
-    pub histogram: [u64; BUCKETS],
 }
 
 /// A connection that is being made.

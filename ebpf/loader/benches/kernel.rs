@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pintle_ebpf::guard::{self, Guard, Hook};
@@ -15,7 +15,7 @@ use pintle_ebpf::telemetry::{self, Telemetry};
 mod room;
 
 use room::frames::{self, PLAIN};
-use room::{FAR, Far, Group, NEAR};
+use room::{FAR, Far, Group, NEAR, statistics};
 
 const WORKERS: usize = 8;
 const RUNS: usize = 20;
@@ -24,17 +24,6 @@ fn main() {
     room::alone(balance);
     room::alone(dropped_syns);
     room::alone(telemetry_overhead);
-}
-
-/// The kernel counts runs of programs while this is open.
-fn statistics() -> OwnedFd {
-    const BPF_ENABLE_STATS: libc::c_long = 32;
-    let run_time = [0_u32; 1];
-    // SAFETY: the attribute lives through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_ENABLE_STATS, run_time.as_ptr(), 4) };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: just made, owned by nobody else.
-    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 /// Runs and nanoseconds per run of these programs.
@@ -155,7 +144,7 @@ fn dropped_syns() {
         for (index, hook) in [(1, Hook::Xdp), (2, Hook::Tcx)] {
             let guard = denied(hook);
             costs[index].push(send());
-            *if index == 1 { &mut xdp } else { &mut tcx } += guard.counters().dropped;
+            *if index == 1 { &mut xdp } else { &mut tcx } += guard.counters().dropped_denied;
         }
     }
     let [stack, in_xdp, in_tcx] = costs.map(|mut costs| {
@@ -202,7 +191,7 @@ fn telemetry_overhead() {
     let statistics = statistics();
     turns();
     drop(statistics);
-    let (runs, ns) = cost(&telemetry.programs());
+    let (runs, ns) = cost(telemetry.programs());
     let middle = |mut costs: Vec<u64>| {
         costs.sort_unstable();
         costs[costs.len() / 2]

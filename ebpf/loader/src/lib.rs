@@ -11,20 +11,20 @@
 //! 3. Workers store their load into their [`steer::LoadCell`]: plain memory, no system call.
 //!
 //! Attachments belong to file descriptors of this process, or to the listening sockets: they end with it,
-//! however it ends. Nothing is pinned.
+//! however it ends, unless a process that takes its place has them too ([`Inherited`]). Nothing is pinned.
 
 mod btf;
 pub mod caps;
 pub mod guard;
+pub mod handed;
 pub mod loaded;
 mod object;
 pub mod status;
 pub mod steer;
 mod sys;
-pub mod tcp_info;
 pub mod telemetry;
 
 mod begin;
 
-pub use begin::{Options, Started, start};
+pub use begin::{Inherited, Options, Started, start};
 pub use status::{Mode, Report, Status, Unavailable};

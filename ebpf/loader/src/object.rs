@@ -1,6 +1,6 @@
 //! The programs, as they were built beforehand, and loading them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData};
 use aya::programs::Program;
@@ -36,21 +36,47 @@ pub(crate) fn load(
     loader.load(bytes).map_err(|error| Unavailable::because("the kernel takes no maps", &error))
 }
 
-/// A descriptor of `map` of its own.
-pub(crate) fn descriptor(ebpf: &mut Ebpf, map: &str) -> Result<OwnedFd, Unavailable> {
-    let data = match ebpf.take_map(map) {
-        Some(Map::Array(data) | Map::ReusePortSockArray(data)) => data,
-        _ => return Err(Unavailable::new(format!("the object has no map {map} of its kind"))),
+/// A descriptor of its own of each of the object's maps, in this order. The object keeps its own, by which its
+/// programs find them when they are loaded.
+pub(crate) fn descriptors(ebpf: &Ebpf, maps: &[&str]) -> Result<Vec<OwnedFd>, Unavailable> {
+    let one = |name: &&str| {
+        let data = match ebpf.map(name) {
+            Some(
+                Map::Array(data)
+                | Map::ReusePortSockArray(data)
+                | Map::HashMap(data)
+                | Map::LruHashMap(data)
+                | Map::LpmTrie(data)
+                | Map::PerCpuArray(data)
+                | Map::PerCpuHashMap(data)
+                | Map::PerCpuLruHashMap(data)
+                | Map::RingBuf(data),
+            ) => data,
+            _ => return Err(Unavailable::new(format!("the object has no map {name} of a known kind"))),
+        };
+        own(data)
     };
-    let fd = MapData::fd(&data).as_fd().try_clone_to_owned();
-    fd.map_err(|error| Unavailable::because("out of descriptors", &error))
+    maps.iter().map(one).collect()
 }
 
-/// One of the object's maps, taken out of it.
-pub(crate) fn map<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<M, Unavailable> {
-    ebpf.take_map(name)
-        .and_then(|map| M::try_from(map).ok())
-        .ok_or_else(|| Unavailable::new(format!("the object has no map {name} of its kind")))
+/// A descriptor of its own of a map.
+pub(crate) fn own(data: &MapData) -> Result<OwnedFd, Unavailable> {
+    copy(MapData::fd(data).as_fd())
+}
+
+/// Another descriptor of the same.
+pub(crate) fn copy(descriptor: BorrowedFd<'_>) -> Result<OwnedFd, Unavailable> {
+    descriptor
+        .try_clone_to_owned()
+        .map_err(|error| Unavailable::because("no descriptor is to be had", &error))
+}
+
+/// The map behind a descriptor, which may come from another process: one of another kind, or with keys or values
+/// of another size, is refused.
+pub(crate) fn map<M: TryFrom<Map>>(descriptor: &OwnedFd) -> Result<M, Unavailable> {
+    let data = MapData::from_fd(copy(descriptor.as_fd())?).and_then(Map::from_map_data);
+    let map = data.map_err(|error| Unavailable::because("a table cannot be used", &error))?;
+    M::try_from(map).map_err(|_| Unavailable::new("a table is laid out differently"))
 }
 
 /// One of the object's programs.

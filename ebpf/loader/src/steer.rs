@@ -70,8 +70,8 @@ impl Program {
         if workers > SLOTS as usize {
             return Err(Unavailable::new(format!("more than {SLOTS} workers")));
         }
-        let mut take = |map| object::descriptor(&mut self.ebpf, map);
-        let maps = [take("LISTENERS")?, take("CELLS")?, take("ORDER")?, take("ACTIVE")?];
+        let maps = object::descriptors(&self.ebpf, &["LISTENERS", "CELLS", "ORDER", "ACTIVE"])?;
+        let maps = maps.try_into().map_err(|_| Unavailable::new("the object lacks a map"))?;
         let steering = Steering::adopt(maps).map_err(|error| Unavailable::because("cannot map", &error))?;
         for slot in 0..workers {
             let listeners: Vec<_> = groups.iter().map(|group| group.get(slot).copied()).collect();

@@ -1,5 +1,6 @@
 //! Shared memory of maps, and the few `bpf(2)` commands that aya does not offer.
 
+use std::ffi::CStr;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -114,20 +115,76 @@ pub(crate) fn boot_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
+/// Where a program is attached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In an interface's driver, or right behind it.
+    Xdp(u32),
+    /// Behind the driver of an interface, before other programs there.
+    Tcx(u32),
+    /// At the sockets of a control group, beside other programs there.
+    Sockets(BorrowedFd<'a>),
+    /// Where the program says itself.
+    Tracing,
+}
+
+/// Attaches a program until the descriptor, and all copies of it, are closed. Attachments that outlive their
+/// process are not made; a kernel that has no others refuses.
+pub(crate) fn attach(program: BorrowedFd<'_>, place: Place<'_>) -> io::Result<OwnedFd> {
+    // `enum bpf_attach_type` of linux/bpf.h.
+    const CGROUP_SOCK_OPS: u32 = 3;
+    const XDP: u32 = 37;
+    const TCX_INGRESS: u32 = 46;
+    const BPF_F_BEFORE: u32 = 1 << 3;
+    let program = program.as_raw_fd() as u32;
+    let (command, attr) = match place {
+        // The name of the tracepoint, of 64 bits, is none; then the program.
+        Place::Tracing => (BPF_RAW_TRACEPOINT_OPEN, [0, 0, program, 0, 0, 0, 0, 0]),
+        Place::Xdp(interface) => (BPF_LINK_CREATE, [program, interface, XDP, 0, 0, 0, 0, 0]),
+        Place::Tcx(interface) => {
+            (BPF_LINK_CREATE, [program, interface, TCX_INGRESS, BPF_F_BEFORE, 0, 0, 0, 0])
+        }
+        Place::Sockets(group) => {
+            (BPF_LINK_CREATE, [program, group.as_raw_fd() as u32, CGROUP_SOCK_OPS, 0, 0, 0, 0, 0])
+        }
+    };
+    command_fd(command, &attr)
+}
+
+/// A command of words that answers with a descriptor.
+fn command_fd<const WORDS: usize>(command: libc::c_long, attr: &[u32; WORDS]) -> io::Result<OwnedFd> {
+    let fd = self::command(command, attr)?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn command<const WORDS: usize>(command: libc::c_long, attr: &[u32; WORDS]) -> io::Result<libc::c_long> {
+    // The kernel reads words of 64 bits.
+    #[repr(C, align(8))]
+    struct Aligned<const WORDS: usize>([u32; WORDS]);
+    let attr = Aligned(*attr);
+    // SAFETY: the attribute lives through the call, and commands with pointers in it are not among the callers'.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr, size_of_val(&attr)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The kernel's number of an interface in this network namespace.
+pub(crate) fn interface(name: &CStr) -> io::Result<u32> {
+    // SAFETY: the name ends with a zero.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
 /// Takes an attachment off by its number.
 pub(crate) fn detach_link(id: u32) -> io::Result<()> {
-    // Both commands read one word, and demand zero of the words behind it.
-    let call = |command: libc::c_long, word: u32| {
-        let attr = [word, 0, 0, 0];
-        // SAFETY: the attribute lives through the call.
-        let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(&attr)) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-    };
-    let fd = call(BPF_LINK_GET_FD_BY_ID, id)?;
-    // SAFETY: just made, owned by nobody else.
-    let link = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    call(BPF_LINK_DETACH, link.as_raw_fd() as u32).map(drop)
+    // The kernel demands zero of the words behind the first.
+    let link = command_fd(BPF_LINK_GET_FD_BY_ID, &[id, 0, 0, 0])?;
+    command(BPF_LINK_DETACH, &[link.as_raw_fd() as u32, 0, 0, 0]).map(drop)
 }

@@ -8,7 +8,7 @@ use pintle_ebpf::caps::{self, BPF, NET_ADMIN, PERFMON, SYS_ADMIN};
 use pintle_ebpf::guard::{self, Mode as GuardMode};
 use pintle_ebpf::steer::Program;
 use pintle_ebpf::telemetry::{self, Endpoint};
-use pintle_ebpf::{Mode, Options, Started, start};
+use pintle_ebpf::{Inherited, Mode, Options, Started, start};
 
 mod room;
 
@@ -67,7 +67,7 @@ fn started(capabilities: &'static [u32], check: fn(Started)) {
         let thread = std::thread::spawn(move || {
             become_nobody(capabilities);
             assert!(capabilities.iter().all(|capability| caps::has(*capability)));
-            let started = start(&options);
+            let started = start(&options, Inherited::default());
             println!("{}", started.report);
             let mut dropped = started.dropped.clone();
             dropped.sort_unstable();
@@ -109,7 +109,7 @@ fn guards(started: &Started) {
     let wait = Duration::from_millis(200);
     guard.deny("127.0.0.5".parse().unwrap(), None).unwrap();
     assert!(room::connect_from(from, to, wait).is_err());
-    assert!(guard.counters().dropped >= 1);
+    assert!(guard.counters().dropped_denied >= 1);
     assert!(guard.rules()[0].hits >= 1);
     assert!(guard.remove("127.0.0.5".parse().unwrap()).unwrap());
     assert!(room::connect_from(from, to, Duration::from_secs(5)).is_ok());
@@ -176,7 +176,7 @@ fn cap_perfmon_traces() {
 #[test]
 fn what_is_not_asked_for_is_off_and_the_capabilities_go_all_the_same() {
     room::alone(|| {
-        let started = start(&Options::default());
+        let started = start(&Options::default(), Inherited::default());
         assert_eq!(
             started.report.to_string(),
             "steering: off (not asked for); guard: off (not asked for); telemetry: off (not asked for)"

@@ -36,7 +36,7 @@ fn victim() {
     // Loaded is not attached: those that no address needed go with the loader.
     let steering_programs = program.programs();
     let _steering = program.attach(&[&borrowed]).unwrap();
-    let programs = [guard.programs(), &telemetry.programs(), &steering_programs[..]].concat();
+    let programs = [guard.programs(), telemetry.programs(), &steering_programs[..]].concat();
     println!("PROGRAMS {}", programs.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
     let _ = std::io::stdin().read(&mut [0]);
 }

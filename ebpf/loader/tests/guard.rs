@@ -69,7 +69,7 @@ fn the_longest_prefix_decides() {
         assert!(!guard.remove(prefix("10.99.0.0/16")).unwrap());
         assert!(enters(&far, FAR[0], &servers));
         let counters = guard.counters();
-        assert!(counters.denied >= 3 && counters.dropped == counters.denied, "{counters:?}");
+        assert!(counters.denied >= 3 && counters.dropped_denied == counters.denied, "{counters:?}");
         assert!(counters.allowed == 1 && counters.syns >= 13, "{counters:?}");
         let rules = guard.rules();
         let views: Vec<(String, Verdict)> =
@@ -78,10 +78,7 @@ fn the_longest_prefix_decides() {
         assert_eq!(views, expected);
         assert!(rules.iter().all(|rule| rule.hits >= 1 && rule.origin == Origin::Operator));
         let place = &guard.attachments()[0];
-        assert_eq!(
-            (place.interface.as_str(), place.hook),
-            ("near0", if hook == Hook::Xdp { "xdp" } else { "tcx" })
-        );
+        assert_eq!((place.interface.as_str(), place.hook), ("near0", hook));
         drop(guard);
         assert!(enters(&far, FAR[5], &servers), "the program is gone");
     });
@@ -100,7 +97,7 @@ fn counting_drops_nothing() {
             assert!(enters(&far, FAR[1], &servers));
         }
         let counters = guard.counters();
-        assert_eq!((counters.syns, counters.denied, counters.dropped), (6, 3, 0));
+        assert_eq!((counters.syns, counters.denied, counters.dropped_denied), (6, 3, 0));
         assert!((1..=2).contains(&counters.over_rate), "{counters:?}");
         guard.apply(&Options { mode: Mode::Off, ..options(hook) }).unwrap();
         assert!(enters(&far, FAR[0], &servers));
@@ -131,7 +128,7 @@ fn a_source_has_its_rate() {
         let until = std::time::Instant::now() + Duration::from_secs(5);
         while guard.counters().syns < 15 && std::time::Instant::now() < until {}
         let counters = guard.counters();
-        assert_eq!((counters.syns, counters.dropped), (15, counters.over_rate));
+        assert_eq!((counters.syns, counters.dropped_over_rate), (15, counters.over_rate));
         let seen = |of: &str| {
             let all = guard.sources(10);
             let source = all.iter().find(|source| source.prefix == prefix(of)).unwrap();
@@ -298,7 +295,46 @@ fn what_cannot_be_guarded_is_said() {
         let _far = Far::make();
         let first = Guard::attach(&options(Hook::Auto)).unwrap();
         let second = Guard::attach(&options(Hook::Auto)).unwrap();
-        assert_eq!((first.attachments()[0].hook, second.attachments()[0].hook), ("xdp", "tcx"));
+        assert_eq!((first.attachments()[0].hook, second.attachments()[0].hook), (Hook::Xdp, Hook::Tcx));
         assert!(Guard::attach(&options(Hook::Xdp)).is_err());
+    });
+}
+
+#[test]
+fn another_holder_guards_on_without_a_gap() {
+    both_hooks(|hook| {
+        let far = Far::make();
+        let servers = servers();
+        let rate = Some(Rate { per_second: 1, burst: 2 });
+        let first = Guard::attach(&Options { rate, ..options(hook) }).unwrap();
+        first.deny(prefix(FAR[0]), Some(Duration::from_secs(3600))).unwrap();
+        assert!(is_kept_out(&far, FAR[0], &servers));
+        assert!(enters(&far, FAR[1], &servers));
+        let before = first.counters();
+        let handed = || first.hand_over().unwrap();
+        let elsewhere = ["lo".to_owned()];
+        assert!(Guard::adopt(handed(), &elsewhere).unwrap_err().why.contains("other interfaces"));
+        let mut short = handed();
+        short.descriptors.pop();
+        assert!(Guard::adopt(short, &elsewhere).unwrap_err().why.contains("another version"));
+        let wanted = ["near0".to_owned(), "lo".to_owned()];
+        let second = Guard::adopt(handed(), &wanted).unwrap();
+        drop(first);
+        assert!(is_kept_out(&far, FAR[0], &servers), "it is still attached");
+        let after = second.counters();
+        assert!(after.denied > before.denied && after.syns > before.syns, "{before:?} {after:?}");
+        let expires = second.rules()[0].expires_in_s.expect("it has an end");
+        assert!((3000..=3600).contains(&expires), "{expires}");
+        assert_eq!(second.sources(10)[0].prefix, prefix(FAR[1]), "rates are remembered");
+        let place = if hook == Hook::Xdp { "xdp" } else { "tcx" };
+        let said = format!("taken over: enforces, {place} on near0; not on lo before a restart");
+        assert_eq!(second.describe(), said);
+        // The new holder's configuration, and its operators' rules, count now.
+        second.apply(&Options { mode: Mode::Count, ..options(hook) }).unwrap();
+        assert!(enters(&far, FAR[0], &servers));
+        second.apply(&options(hook)).unwrap();
+        assert!(is_kept_out(&far, FAR[0], &servers), "what an operator denied stays denied");
+        drop(second);
+        assert!(enters(&far, FAR[0], &servers), "the last holder is gone");
     });
 }

@@ -42,22 +42,6 @@ pub fn keep_apart<const MASK: u32>(value: u16) -> u16 {
     wide as u16
 }
 
-/// Adds one to a counter of this CPU, at a place that stays a constant of this branch: see [`keep_apart`]. `N` must
-/// differ between the branches.
-///
-/// # Safety
-/// `at` is valid and aligned, and points into a map's value.
-#[inline(always)]
-pub unsafe fn increment<const N: usize>(at: *mut u64) {
-    let mut mark = 0_u64;
-    // SAFETY: by the caller; the instruction concerns one register.
-    unsafe {
-        *at += 1;
-        core::arch::asm!("{} += {}", inout(reg) mark, const N, options(nostack, preserves_flags));
-    }
-    let _ = mark;
-}
-
 /// A zero that LLVM does not know to be one. Known ones it would fill in by calling a loop, which takes
 /// CAP_PERFMON.
 #[inline(always)]

@@ -42,18 +42,10 @@ fn make(guards: &[Guard], change: &GuardChange, verdict: Verdict) -> Result<(), 
             Verdict::Allow => guard.allow(change.prefix, lasting)?,
         }
         if guard.mode() != Mode::Enforce {
-            eprintln!("pintle: the guard {}: nothing is dropped", does(guard.mode()));
+            eprintln!("pintle: the guard {}: nothing is dropped", guard.mode().does());
         }
     }
     Ok(())
-}
-
-const fn does(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "is switched off",
-        Mode::Count => "only counts",
-        Mode::Enforce => "enforces",
-    }
 }
 
 fn list(guards: &[Guard], options: &GuardList) -> Result<(), Box<dyn Error>> {
@@ -68,7 +60,8 @@ fn list(guards: &[Guard], options: &GuardList) -> Result<(), Box<dyn Error>> {
                     "denied": counters.denied,
                     "allowed": counters.allowed,
                     "over_rate": counters.over_rate,
-                    "dropped": counters.dropped,
+                    "dropped_denied": counters.dropped_denied,
+                    "dropped_over_rate": counters.dropped_over_rate,
                     "unreadable": counters.unreadable,
                     "unremembered": counters.unremembered,
                 },
@@ -94,12 +87,12 @@ fn describe(
     writeln!(
         text,
         "the guard {}: {} SYNs, {} denied, {} allowed by rule, {} above their rate, {} dropped",
-        does(mode),
+        mode.does(),
         counters.syns,
         counters.denied,
         counters.allowed,
         counters.over_rate,
-        counters.dropped
+        counters.dropped_denied + counters.dropped_over_rate
     )?;
     if !rules.is_empty() {
         writeln!(text, "\n{:<6} {:<43} {:>12} {:<14} ENDS", "RULE", "PREFIX", "HITS", "FROM")?;
@@ -132,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_list_says_what_happened_and_why() {
-        let counters = Counters { syns: 12, denied: 7, dropped: 7, ..Counters::default() };
+        let counters = Counters { syns: 12, denied: 7, dropped_denied: 7, ..Counters::default() };
         let rule = RuleView {
             prefix: "2001:db8::/32".parse().unwrap(),
             verdict: Verdict::Deny,

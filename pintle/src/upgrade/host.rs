@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pintle_control::{ControlRemote, Inherited};
+use pintle_ebpf::handed::Handed;
+use pintle_ebpf::{guard, telemetry};
 use pintle_sessions::Store;
 use tracing::{info, warn};
 
-use super::{Channel, Door, MOST_DESCRIPTORS, Message, PATIENCE, PROTOCOL, START, hear, say};
+use super::{Channel, Door, MOST_DESCRIPTORS, Message, Offer, PATIENCE, PROTOCOL, START, hear, say};
 
 /// Pause between two looks at a starting process.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -55,14 +57,23 @@ impl Program {
     }
 }
 
+/// What this process has in the kernel.
+pub(crate) struct InKernel {
+    /// Workers that the kernel gives connections to by load, and what it goes by.
+    pub(crate) steered: (usize, Vec<OwnedFd>),
+    /// The guard.
+    pub(crate) guard: Option<Handed<guard::Terms>>,
+    /// Telemetry.
+    pub(crate) telemetry: Option<Handed<telemetry::Terms>>,
+}
+
 /// What is handed over, and to whom.
 pub(crate) struct Host {
     program: Program,
     store: Arc<Store>,
     control: ControlRemote,
     shared: Inherited,
-    /// Workers that the kernel gives connections to by load, and what it goes by.
-    steered: (usize, Vec<OwnedFd>),
+    kernel: InKernel,
     /// Empty once this process has stopped listening.
     listeners: Mutex<Vec<TcpListener>>,
     /// Held while a process is started to take over.
@@ -80,14 +91,14 @@ impl Host {
         control: ControlRemote,
         shared: Inherited,
         listeners: Vec<TcpListener>,
-        steered: (usize, Vec<OwnedFd>),
+        kernel: InKernel,
     ) -> Arc<Host> {
         Arc::new(Host {
             program,
             store,
             control,
             shared,
-            steered,
+            kernel,
             listeners: Mutex::new(listeners),
             starting: Mutex::new(()),
             offered: AtomicBool::new(false),
@@ -208,19 +219,28 @@ impl Host {
 
     fn offer(&self, channel: &Channel, listeners: &[OwnedFd], pid: u32) -> io::Result<()> {
         let Inherited { journal_lock, admin_tcp, admin_unix } = &self.shared;
-        let offer = Message::Offer {
+        let InKernel { steered, guard, telemetry } = &self.kernel;
+        let offer = Message::Offer(Box::new(Offer {
             protocol: PROTOCOL,
             listeners: listeners.len(),
             admin_tcp: admin_tcp.is_some(),
             admin_unix: admin_unix.is_some(),
-            steered: self.steered.0,
-        };
+            steered: steered.0,
+            guard: guard.as_ref().map(|guard| guard.terms.clone()),
+            telemetry: telemetry.as_ref().map(|telemetry| telemetry.terms.clone()),
+        }));
         let mut locks = vec![self.store.share()?];
         let kept = [journal_lock, admin_tcp, admin_unix].into_iter().flatten();
-        for descriptor in kept.chain(&self.steered.1) {
+        for descriptor in kept.chain(&steered.1) {
             locks.push(descriptor.try_clone()?);
         }
         say(channel, &offer, &locks)?;
+        if let Some(guard) = guard {
+            say(channel, &Message::Guard, &guard.descriptors)?;
+        }
+        if let Some(telemetry) = telemetry {
+            say(channel, &Message::Telemetry, &telemetry.descriptors)?;
+        }
         for some in listeners.chunks(MOST_DESCRIPTORS) {
             say(channel, &Message::Listeners, some)?;
         }

@@ -7,28 +7,31 @@
 //! The program sits in XDP, in the driver where the driver can; where an interface takes no XDP program, or has
 //! one already, it sits in tcx, after the driver has made a packet buffer.
 
+mod place;
 mod prefix;
+mod tables;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::links::FdLink;
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::xdp::XdpMode;
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use pintle_ebpf_common::guard::{ALLOW, DENY, MODE_COUNT, MODE_ENFORCE, MODE_OFF, Rule, Settings, Source};
-use serde::Serialize;
+use aya::EbpfLoader;
+use aya::maps::MapData;
+use pintle_ebpf_common::guard::{ALLOW, LAYOUT, MODE_COUNT, MODE_ENFORCE};
+use serde::{Deserialize, Serialize};
+use tables::{NAMES, Tables, forget, rule, settings};
 
 pub use pintle_ebpf_common::guard::{Counters, PORTS as MAX_PORTS, RULES as MAX_RULES};
 pub use prefix::{Prefix, PrefixError};
 
+use crate::handed::Handed;
 use crate::status::Unavailable;
 use crate::{caps, loaded, object, sys};
+
+/// Most interfaces that one guard takes.
+pub const MAX_INTERFACES: usize = 64;
 
 /// What verdicts lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -43,8 +46,20 @@ pub enum Mode {
     Enforce,
 }
 
+impl Mode {
+    /// What a guard in this mode does, as it is said to operators.
+    pub const fn does(self) -> &'static str {
+        match self {
+            Mode::Off => "switched off",
+            Mode::Count => "counts",
+            Mode::Enforce => "enforces",
+        }
+    }
+}
+
 /// Where the program may sit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// In XDP, else in tcx.
     #[default]
@@ -130,12 +145,27 @@ pub struct SourceView {
 }
 
 /// An interface, and where its program sits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Its name.
     pub interface: String,
-    /// `xdp` or `tcx`.
-    pub hook: &'static str,
+    /// [`Hook::Xdp`] or [`Hook::Tcx`].
+    pub hook: Hook,
+}
+
+impl std::fmt::Display for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hook = if self.hook == Hook::Tcx { "tcx" } else { "xdp" };
+        write!(f, "{hook} on {}", self.interface)
+    }
+}
+
+/// What is said of a guard that is handed to another process. Its descriptors are those of the tables, then one
+/// for each attachment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    layout: u32,
+    attachments: Vec<Attachment>,
 }
 
 /// Why a change was not made.
@@ -160,22 +190,18 @@ impl From<aya::maps::MapError> for GuardError {
     }
 }
 
-struct Maps {
-    settings: Array<MapData, Settings>,
-    ports: HashMap<MapData, u16, u8>,
-    rules4: LpmTrie<MapData, [u8; 4], Rule>,
-    rules6: LpmTrie<MapData, [u8; 16], Rule>,
-    sources: HashMap<MapData, [u8; 16], Source>,
-    counters: PerCpuArray<MapData, Counters>,
-}
-
-/// Programs on interfaces, until it is dropped or the process ends.
+/// Programs on interfaces, until it and all that was [handed over](Self::hand_over) of it is dropped.
 pub struct Guard {
-    maps: Mutex<Maps>,
+    tables: Mutex<Tables>,
+    descriptors: [OwnedFd; NAMES.len()],
     attachments: Vec<Attachment>,
+    /// One per attachment: closing the last descriptor of each detaches.
+    links: Vec<OwnedFd>,
     programs: Vec<u32>,
-    /// Closing these detaches.
-    _links: Vec<FdLink>,
+    /// Another process attached it.
+    adopted: bool,
+    /// Interfaces that should be guarded too.
+    unguarded: Vec<String>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -193,23 +219,18 @@ impl Guard {
         if options.interfaces.is_empty() {
             return Err(Unavailable::new("no interfaces named"));
         }
+        if options.interfaces.len() > MAX_INTERFACES {
+            return Err(Unavailable::new(format!("more than {MAX_INTERFACES} interfaces")));
+        }
         let needs = [(caps::BPF, "CAP_BPF"), (caps::NET_ADMIN, "CAP_NET_ADMIN")];
         let mut ebpf = object::load(&mut EbpfLoader::new(), object::GUARD, &needs)?;
-        let maps = Maps {
-            settings: object::map(&mut ebpf, "SETTINGS")?,
-            ports: object::map(&mut ebpf, "PORTS")?,
-            rules4: object::map(&mut ebpf, "RULES4")?,
-            rules6: object::map(&mut ebpf, "RULES6")?,
-            sources: object::map(&mut ebpf, "SOURCES")?,
-            counters: object::map(&mut ebpf, "COUNTERS")?,
-        };
-        let mut guard = Self::with(maps);
+        let mut guard = Self::of(object::descriptors(&ebpf, &NAMES)?)?;
         // Before the first packet is judged.
         guard.apply(options).map_err(|error| Unavailable::new(error.to_string()))?;
         for interface in &options.interfaces {
-            let (hook, link) = place(&mut ebpf, interface, options.hook)
+            let (hook, link) = place::place(&mut ebpf, interface, options.hook)
                 .map_err(|error| Unavailable::new(format!("{interface}: {error}")))?;
-            guard._links.push(link);
+            guard.links.push(link);
             guard.attachments.push(Attachment { interface: interface.clone(), hook });
         }
         guard.programs = ["pintle_guard_xdp", "pintle_guard_tcx"]
@@ -217,6 +238,39 @@ impl Guard {
             .filter_map(|name| Some(ebpf.program(name)?.info().ok()?.id()))
             .collect();
         Ok(guard)
+    }
+
+    /// Goes on with a guard that another process attached, on those of `interfaces` that it is on. Rules, rates and
+    /// counters stay as they are until [`Self::apply`]. Needs no capability.
+    ///
+    /// # Errors
+    /// The other process's tables are not these, or it guards none of `interfaces`.
+    pub fn adopt(handed: Handed<Terms>, interfaces: &[String]) -> Result<Self, Unavailable> {
+        let Handed { terms: Terms { layout, attachments }, mut descriptors } = handed;
+        if layout != LAYOUT || descriptors.len() != NAMES.len() + attachments.len() {
+            return Err(Unavailable::new("the process before has a guard of another version"));
+        }
+        let links = descriptors.split_off(NAMES.len());
+        let mut guard = Self::of(descriptors)?;
+        guard.adopted = true;
+        let wanted = attachments.into_iter().zip(links);
+        (guard.attachments, guard.links) =
+            wanted.filter(|(place, _)| interfaces.contains(&place.interface)).unzip();
+        if guard.attachments.is_empty() {
+            return Err(Unavailable::new("the process before guards other interfaces"));
+        }
+        let is_guarded = |name: &&String| guard.attachments.iter().any(|place| place.interface == **name);
+        guard.unguarded = interfaces.iter().filter(|name| !is_guarded(name)).cloned().collect();
+        Ok(guard)
+    }
+
+    /// What another process needs to go on with this guard while this one ends.
+    ///
+    /// # Errors
+    /// This process is out of descriptors.
+    pub fn hand_over(&self) -> Result<Handed<Terms>, Unavailable> {
+        let terms = Terms { layout: LAYOUT, attachments: self.attachments.clone() };
+        Handed::copy(terms, self.descriptors.iter().chain(&self.links))
     }
 
     /// The guards that run on this machine, of whatever process, to look at and to change: dropping one of these
@@ -227,28 +281,52 @@ impl Guard {
     pub fn running() -> Result<Vec<Self>, Unavailable> {
         let mut guards = Vec::new();
         for ids in loaded::guards()? {
-            let mut maps: std::collections::HashMap<String, MapData> = ids
+            let by_name: BTreeMap<String, MapData> = ids
                 .into_iter()
                 .filter_map(|id| MapData::from_id(id).ok())
                 .filter_map(|map| Some((map.info().ok()?.name_as_str()?.to_owned(), map)))
                 .collect();
-            guards.extend(Maps::of(&mut maps).map(Self::with));
+            // One that ends meanwhile has lost some.
+            let descriptors: Vec<OwnedFd> =
+                NAMES.iter().filter_map(|name| object::own(by_name.get(*name)?).ok()).collect();
+            guards.extend(Self::of(descriptors).ok());
         }
         Ok(guards)
     }
 
-    fn with(maps: Maps) -> Self {
-        Self { maps: Mutex::new(maps), attachments: Vec::new(), programs: Vec::new(), _links: Vec::new() }
+    /// With tables in the order of [`NAMES`], attached nowhere.
+    fn of(descriptors: Vec<OwnedFd>) -> Result<Self, Unavailable> {
+        let descriptors = descriptors.try_into().map_err(|_| Unavailable::new("a table is missing"))?;
+        Ok(Self {
+            tables: Mutex::new(Tables::of(&descriptors)?),
+            descriptors,
+            attachments: Vec::new(),
+            links: Vec::new(),
+            programs: Vec::new(),
+            adopted: false,
+            unguarded: Vec::new(),
+        })
     }
 
-    /// The kernel's numbers of the programs.
+    /// What it does and where, in a few words for an operator.
+    pub fn describe(&self) -> String {
+        let places: Vec<String> = self.attachments.iter().map(Attachment::to_string).collect();
+        let before = if self.adopted { "taken over: " } else { "" };
+        let mut text = format!("{before}{}, {}", self.mode().does(), places.join(", "));
+        if !self.unguarded.is_empty() {
+            text.push_str(&format!("; not on {} before a restart", self.unguarded.join(", ")));
+        }
+        text
+    }
+
+    /// The kernel's numbers of the programs, where this process loaded them.
     pub fn programs(&self) -> &[u32] {
         &self.programs
     }
 
     /// What verdicts lead to.
     pub fn mode(&self) -> Mode {
-        match self.maps().settings.get(&0, 0).map(|settings| settings.mode) {
+        match self.tables().settings.get(&0, 0).map(|settings| settings.mode) {
             Ok(MODE_ENFORCE) => Mode::Enforce,
             Ok(MODE_COUNT) => Mode::Count,
             _ => Mode::Off,
@@ -260,8 +338,8 @@ impl Guard {
         &self.attachments
     }
 
-    fn maps(&self) -> MutexGuard<'_, Maps> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts mode, ports, rate and the configuration's rules into force. Rules that an operator made stay, except
@@ -270,32 +348,32 @@ impl Guard {
     /// # Errors
     /// Too many rules or ports; what fitted is in force.
     pub fn apply(&self, options: &Options) -> Result<(), GuardError> {
-        let mut maps = self.maps();
+        let mut tables = self.tables();
         let ports: HashSet<u16> = options.ports.iter().copied().collect();
         if ports.len() > MAX_PORTS as usize {
             return Err(GuardError::Full);
         }
         let stale: Vec<u16> =
-            maps.ports.keys().filter_map(Result::ok).filter(|port| !ports.contains(port)).collect();
+            tables.ports.keys().filter_map(Result::ok).filter(|port| !ports.contains(port)).collect();
         for port in stale {
-            forget(maps.ports.remove(&port))?;
+            forget(tables.ports.remove(&port))?;
         }
         for port in &ports {
-            maps.ports.insert(port, 1, 0)?;
+            tables.ports.insert(port, 1, 0)?;
         }
-        maps.settings.set(0, settings(options), 0)?;
+        tables.settings.set(0, settings(options), 0)?;
         let wanted: HashSet<Prefix> = options.deny.iter().chain(&options.allow).copied().collect();
-        let present = maps.rules();
+        let present = tables.rules();
         for (prefix, rule) in &present {
             if rule.origin == Origin::Configuration as u32 && !wanted.contains(prefix) {
-                maps.remove(*prefix)?;
+                tables.remove(*prefix)?;
             }
         }
         // Allowed ones last: they win where both lists name a prefix.
         for (prefixes, verdict) in [(&options.deny, Verdict::Deny), (&options.allow, Verdict::Allow)] {
             for prefix in prefixes {
                 let hits = present.iter().find(|(other, _)| other == prefix).map_or(0, |(_, rule)| rule.hits);
-                maps.insert(*prefix, rule(verdict, Origin::Configuration, None, hits))?;
+                tables.insert(*prefix, rule(verdict, Origin::Configuration, None, hits))?;
             }
         }
         Ok(())
@@ -306,7 +384,7 @@ impl Guard {
     /// # Errors
     /// No room for a new rule.
     pub fn deny(&self, prefix: Prefix, lasting: Option<Duration>) -> Result<(), GuardError> {
-        self.maps().insert(prefix, rule(Verdict::Deny, Origin::Operator, lasting, 0))
+        self.tables().insert(prefix, rule(Verdict::Deny, Origin::Operator, lasting, 0))
     }
 
     /// Allows `prefix`, for `lasting` or for good, in place of an earlier rule on the same prefix.
@@ -314,7 +392,7 @@ impl Guard {
     /// # Errors
     /// No room for a new rule.
     pub fn allow(&self, prefix: Prefix, lasting: Option<Duration>) -> Result<(), GuardError> {
-        self.maps().insert(prefix, rule(Verdict::Allow, Origin::Operator, lasting, 0))
+        self.tables().insert(prefix, rule(Verdict::Allow, Origin::Operator, lasting, 0))
     }
 
     /// Forgets the rule on exactly `prefix`, and says whether there was one.
@@ -322,28 +400,28 @@ impl Guard {
     /// # Errors
     /// What the kernel answered.
     pub fn remove(&self, prefix: Prefix) -> Result<bool, GuardError> {
-        self.maps().remove(prefix)
+        self.tables().remove(prefix)
     }
 
     /// Forgets rules whose time is over, and says how many. Until then such a rule decides nothing, but hides
     /// shorter prefixes: to be called about once a second.
     pub fn expire(&self) -> usize {
-        let mut maps = self.maps();
+        let mut tables = self.tables();
         let now = sys::boot_ns();
-        let over: Vec<Prefix> = maps
+        let over: Vec<Prefix> = tables
             .rules()
             .into_iter()
             .filter(|(_, rule)| rule.expires_ns != 0 && rule.expires_ns <= now)
             .map(|(prefix, _)| prefix)
             .collect();
-        over.into_iter().filter(|prefix| maps.remove(*prefix).unwrap_or(false)).count()
+        over.into_iter().filter(|prefix| tables.remove(*prefix).unwrap_or(false)).count()
     }
 
     /// All rules in force, in the order of their prefixes.
     pub fn rules(&self) -> Vec<RuleView> {
         let now = sys::boot_ns();
         let mut rules: Vec<RuleView> = self
-            .maps()
+            .tables()
             .rules()
             .into_iter()
             .filter(|(_, rule)| rule.expires_ns == 0 || rule.expires_ns > now)
@@ -362,7 +440,7 @@ impl Guard {
     /// The sources that sent most above their rate, at most `count` of them, then those that sent most.
     pub fn sources(&self, count: usize) -> Vec<SourceView> {
         let mut sources: Vec<SourceView> = self
-            .maps()
+            .tables()
             .sources
             .iter()
             .filter_map(Result::ok)
@@ -382,140 +460,18 @@ impl Guard {
     /// What happened to SYNs since the guard was attached.
     pub fn counters(&self) -> Counters {
         let mut sum = Counters::default();
-        let maps = self.maps();
-        let Ok(cpus) = maps.counters.get(&0, 0) else { return sum };
+        let tables = self.tables();
+        let Ok(cpus) = tables.counters.get(&0, 0) else { return sum };
         for cpu in cpus.iter() {
             sum.syns += cpu.syns;
             sum.denied += cpu.denied;
             sum.allowed += cpu.allowed;
             sum.over_rate += cpu.over_rate;
-            sum.dropped += cpu.dropped;
+            sum.dropped_denied += cpu.dropped_denied;
+            sum.dropped_over_rate += cpu.dropped_over_rate;
             sum.unreadable += cpu.unreadable;
             sum.unremembered += cpu.unremembered;
         }
         sum
     }
-}
-
-impl Maps {
-    /// From another process's, by name.
-    fn of(maps: &mut std::collections::HashMap<String, MapData>) -> Option<Self> {
-        let mut take = |name: &str| maps.remove(name);
-        Some(Self {
-            settings: Array::try_from(Map::Array(take("SETTINGS")?)).ok()?,
-            ports: HashMap::try_from(Map::HashMap(take("PORTS")?)).ok()?,
-            rules4: LpmTrie::try_from(Map::LpmTrie(take("RULES4")?)).ok()?,
-            rules6: LpmTrie::try_from(Map::LpmTrie(take("RULES6")?)).ok()?,
-            sources: HashMap::try_from(Map::LruHashMap(take("SOURCES")?)).ok()?,
-            counters: PerCpuArray::try_from(Map::PerCpuArray(take("COUNTERS")?)).ok()?,
-        })
-    }
-
-    fn insert(&mut self, prefix: Prefix, rule: Rule) -> Result<(), GuardError> {
-        let bits = u32::from(prefix.bits());
-        match prefix.address() {
-            IpAddr::V4(v4) => self.rules4.insert(&Key::new(bits, v4.octets()), rule, 0)?,
-            IpAddr::V6(v6) => self.rules6.insert(&Key::new(bits, v6.octets()), rule, 0)?,
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, prefix: Prefix) -> Result<bool, GuardError> {
-        let bits = u32::from(prefix.bits());
-        forget(match prefix.address() {
-            IpAddr::V4(v4) => self.rules4.remove(&Key::new(bits, v4.octets())),
-            IpAddr::V6(v6) => self.rules6.remove(&Key::new(bits, v6.octets())),
-        })
-    }
-
-    fn rules(&self) -> Vec<(Prefix, Rule)> {
-        let v4 = self.rules4.iter().filter_map(Result::ok);
-        let v6 = self.rules6.iter().filter_map(Result::ok);
-        v4.map(|(key, rule)| (IpAddr::from(key.data()), key.prefix_len(), rule))
-            .chain(v6.map(|(key, rule)| (IpAddr::from(key.data()), key.prefix_len(), rule)))
-            .filter_map(|(address, bits, rule)| Some((Prefix::new(address, bits as u8).ok()?, rule)))
-            .collect()
-    }
-}
-
-/// What was not there needs not be removed.
-fn forget(result: Result<(), aya::maps::MapError>) -> Result<bool, GuardError> {
-    use aya::maps::MapError;
-    match result {
-        Ok(()) => Ok(true),
-        Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(false),
-        Err(MapError::SyscallError(call)) if call.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn settings(options: &Options) -> Settings {
-    let (interval_ns, burst_ns) = options.rate.map_or((0, 0), |rate| {
-        let interval = 1_000_000_000 / u64::from(rate.per_second.max(1));
-        (interval.max(1), interval.max(1) * u64::from(rate.burst.max(1) - 1))
-    });
-    let mode = match options.mode {
-        Mode::Off => MODE_OFF,
-        Mode::Count => MODE_COUNT,
-        Mode::Enforce => MODE_ENFORCE,
-    };
-    Settings { mode, all_ports: options.ports.is_empty().into(), interval_ns, burst_ns, reserved: 0 }
-}
-
-fn rule(verdict: Verdict, origin: Origin, lasting: Option<Duration>, hits: u64) -> Rule {
-    let expires_ns = lasting.map_or(0, |lasting| {
-        sys::boot_ns().saturating_add(u64::try_from(lasting.as_nanos()).unwrap_or(u64::MAX))
-    });
-    let verdict = match verdict {
-        Verdict::Deny => DENY,
-        Verdict::Allow => ALLOW,
-    };
-    Rule { expires_ns, hits, verdict, origin: origin as u32 }
-}
-
-/// Attaches by a link that ends with its descriptor: on kernels that only have attachments which outlive the
-/// process there is no guard.
-fn place(ebpf: &mut Ebpf, interface: &str, hook: Hook) -> Result<(&'static str, FdLink), String> {
-    if interface.is_empty() || interface.len() >= libc::IFNAMSIZ || interface.contains('\0') {
-        return Err("not the name of an interface".to_owned());
-    }
-    let first = match hook {
-        Hook::Auto | Hook::Xdp => xdp(ebpf, interface),
-        Hook::Tcx => Err(String::new()),
-    };
-    match (first, hook) {
-        (Ok(link), _) => Ok(("xdp", link)),
-        (Err(why), Hook::Xdp) => Err(format!("no XDP: {why}")),
-        (Err(_), Hook::Tcx) => tcx(ebpf, interface).map(|link| ("tcx", link)),
-        (Err(why), Hook::Auto) => match tcx(ebpf, interface) {
-            Ok(link) => Ok(("tcx", link)),
-            Err(error) => Err(format!("no XDP: {why}; no tcx: {error}")),
-        },
-    }
-}
-
-fn xdp(ebpf: &mut Ebpf, interface: &str) -> Result<FdLink, String> {
-    let program: &mut Xdp = object::program(ebpf, "pintle_guard_xdp").map_err(|error| error.why)?;
-    if program.fd().is_err() {
-        program.load().map_err(|error| Unavailable::because("load", &error).why)?;
-    }
-    let link = program
-        .attach(interface, XdpMode::Default)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| Unavailable::because("attach", &error).why)?;
-    FdLink::try_from(link).map_err(|_| "the kernel has no links for XDP".to_owned())
-}
-
-fn tcx(ebpf: &mut Ebpf, interface: &str) -> Result<FdLink, String> {
-    let program: &mut SchedClassifier =
-        object::program(ebpf, "pintle_guard_tcx").map_err(|error| error.why)?;
-    if program.fd().is_err() {
-        program.load().map_err(|error| Unavailable::because("load", &error).why)?;
-    }
-    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let link = program
-        .attach_with_options(interface, TcAttachType::Ingress, options)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| Unavailable::because("attach", &error).why)?;
-    FdLink::try_from(link).map_err(|_| "the kernel has no tcx".to_owned())
 }

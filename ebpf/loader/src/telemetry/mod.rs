@@ -1,31 +1,33 @@
-//! Telemetry: round trips, retransmissions, connect times and failures, added up per endpoint.
+//! Telemetry: round trips, retransmissions, connect times and failures, added up per endpoint, by the kernel, for all
+//! connections of a control group.
 //!
-//! [`Telemetry`] lets the kernel do the sums, for all connections of a control group, without a system call per
-//! connection. [`Polled`] is the same sums without privilege, from [`TcpInfo`](crate::tcp_info::TcpInfo) of the
-//! connections that the caller holds.
+//! Programs run when a connection is made, changes state, or sends again, and never per segment: what a connection
+//! that lives for long knows in between is for its owner to ask (`TCP_INFO`).
 
 mod cgroup;
-mod polled;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, SockOps};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::programs::{BtfTracePoint, SockOps};
+use aya::{Btf, EbpfLoader};
 use pintle_ebpf_common::telemetry::{
-    ACTIVE, Aggregate, EVENT_ABORTED, EVENT_FAILED, EVENT_RETRANSMIT, Event as RawEvent, Offsets, PASSIVE,
-    Retransmitted,
+    ACTIVE, Aggregate, EVENT_ABORTED, EVENT_FAILED, EVENT_RETRANSMIT, Endpoint as RawEndpoint,
+    Event as RawEvent, LAYOUT, Offsets, PASSIVE, Retransmitted,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub use pintle_ebpf_common::telemetry::{BUCKETS, ENDPOINTS as MAX_ENDPOINTS, Endpoint as RawEndpoint};
-pub use polled::Polled;
+pub use pintle_ebpf_common::telemetry::{ENDPOINTS as MAX_ENDPOINTS, WATCHED as MAX_WATCHED};
 
 use crate::btf::Types;
+use crate::handed::Handed;
 use crate::status::Unavailable;
+use crate::sys::{self, Place};
 use crate::{caps, object};
 
 /// What is watched.
@@ -100,16 +102,11 @@ pub struct Sums {
     pub connect_us: u64,
     /// Connections whose connect time was taken.
     pub connects: u64,
-    /// Round-trip samples.
-    pub samples: u64,
-    /// Smoothed round-trip times in microseconds, added up over `samples`.
-    pub srtt_us: u64,
-    /// The newest smoothed round-trip time in microseconds; 0: none yet.
+    /// The newest smoothed round-trip time in microseconds, from when a connection began, sent again, or ended; 0:
+    /// none yet.
     pub last_srtt_us: u64,
     /// The smallest round-trip time in microseconds; 0: none yet.
     pub min_rtt_us: u64,
-    /// How many samples were below 2^(n+6) microseconds and not below half of it; the last bucket has all others.
-    pub histogram: [u64; BUCKETS],
 }
 
 /// What happened.
@@ -143,25 +140,43 @@ pub struct Event {
     pub total_retransmits: u32,
 }
 
-struct Maps {
-    aggregates: PerCpuHashMap<MapData, RawEndpoint, Aggregate>,
-    events: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
-    watched: Option<PerCpuHashMap<MapData, RawEndpoint, Retransmitted>>,
+/// What is said of telemetry that is handed to another process. Its descriptors are those of the tables, with one
+/// more for the system-wide count, then the attachments'.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    layout: u32,
+    cgroup: PathBuf,
+    /// Why there is no system-wide count, if it was asked for.
+    without_system: Option<String>,
+    /// There is one.
+    system: bool,
 }
 
-/// Programs on a control group, until it is dropped or the process ends.
+const NAMES: [&str; 3] = ["AGGREGATES", "EVENTS", "LOST"];
+
+struct Tables {
+    aggregates: PerCpuHashMap<MapData, RawEndpoint, Aggregate>,
+    lost: PerCpuArray<MapData, u64>,
+    watched: Option<PerCpuHashMap<MapData, RawEndpoint, Retransmitted>>,
+    /// Opened by whoever takes the first event: a reader knows where it stands by itself.
+    events: Option<RingBuf<MapData>>,
+}
+
+/// Programs on a control group, until it and all that was [handed over](Self::hand_over) of it is dropped.
 pub struct Telemetry {
-    maps: Mutex<Maps>,
-    cgroup: PathBuf,
-    without_system: Option<String>,
-    /// Dropping them detaches.
-    held: Vec<Ebpf>,
+    tables: Mutex<Tables>,
+    terms: Terms,
+    /// Of the tables.
+    descriptors: Vec<OwnedFd>,
+    /// Closing the last descriptor of each detaches.
+    links: Vec<OwnedFd>,
+    programs: Vec<u32>,
+    adopted: bool,
 }
 
 impl std::fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Telemetry").field("cgroup", &self.cgroup).finish_non_exhaustive()
+        f.debug_struct("Telemetry").field("cgroup", &self.terms.cgroup).finish_non_exhaustive()
     }
 }
 
@@ -180,62 +195,95 @@ impl Telemetry {
         };
         let directory = File::open(&cgroup)
             .map_err(|error| Unavailable::new(format!("control group {}: {error}", cgroup.display())))?;
-        let mut maps = Maps {
-            aggregates: object::map(&mut ebpf, "AGGREGATES")?,
-            events: object::map(&mut ebpf, "EVENTS")?,
-            lost: object::map(&mut ebpf, "LOST")?,
-            watched: None,
-        };
+        let mut descriptors = object::descriptors(&ebpf, &NAMES)?;
         let program: &mut SockOps = object::program(&mut ebpf, "pintle_sock_ops")?;
         program
             .load()
             .map_err(|error| Unavailable::because("the kernel takes no sock_ops program", &error))?;
-        // Links stand beside those of others in any case; the flag for that is refused here.
-        program
-            .attach(directory, CgroupAttachMode::Single)
-            .map_err(|error| Unavailable::because("the control group takes no program", &error))?;
-        let mut programs = vec![ebpf];
+        let refused =
+            |error: &dyn std::error::Error| Unavailable::because("the control group takes no program", error);
+        let fd = program.fd().map_err(|error| refused(&error))?;
+        let mut programs: Vec<u32> = program.info().ok().map(|info| info.id()).into_iter().collect();
+        let place = Place::Sockets(directory.as_fd());
+        let mut links = vec![sys::attach(fd.as_fd(), place).map_err(|error| refused(&error))?];
         let mut without_system = None;
         if options.system_retransmits {
             match retransmits() {
-                Ok((object, watched)) => {
-                    programs.push(object);
-                    maps.watched = Some(watched);
+                Ok(Retransmits { watched, link, program }) => {
+                    descriptors.push(watched);
+                    links.push(link);
+                    programs.extend(program);
                 }
                 Err(unavailable) => without_system = Some(unavailable.why),
             }
         }
-        Ok(Self { maps: Mutex::new(maps), cgroup, without_system, held: programs })
+        let system = options.system_retransmits && without_system.is_none();
+        let terms = Terms { layout: LAYOUT, cgroup, without_system, system };
+        let tables = Mutex::new(Tables::of(&descriptors)?);
+        Ok(Self { tables, terms, descriptors, links, programs, adopted: false })
     }
 
-    /// The kernel's numbers of the programs.
-    pub fn programs(&self) -> Vec<u32> {
-        let programs = self.held.iter().flat_map(Ebpf::programs);
-        programs.filter_map(|(_, program)| Some(program.info().ok()?.id())).collect()
+    /// Goes on with what another process attached. Sums stay as they are. Needs no capability.
+    ///
+    /// # Errors
+    /// The other process's tables are not these.
+    pub fn adopt(handed: Handed<Terms>) -> Result<Self, Unavailable> {
+        let Handed { terms, mut descriptors } = handed;
+        let system = usize::from(terms.system);
+        if terms.layout != LAYOUT || descriptors.len() != NAMES.len() + 1 + 2 * system {
+            return Err(Unavailable::new("the process before has telemetry of another version"));
+        }
+        let links = descriptors.split_off(NAMES.len() + system);
+        let tables = Mutex::new(Tables::of(&descriptors)?);
+        Ok(Self { tables, terms, descriptors, links, programs: Vec::new(), adopted: true })
+    }
+
+    /// What another process needs to go on while this one ends. One of the two may take [events](Self::events) from
+    /// then on.
+    ///
+    /// # Errors
+    /// This process is out of descriptors.
+    pub fn hand_over(&self) -> Result<Handed<Terms>, Unavailable> {
+        Handed::copy(self.terms.clone(), self.descriptors.iter().chain(&self.links))
+    }
+
+    /// What is watched, in a few words for an operator.
+    pub fn describe(&self) -> String {
+        let before = if self.adopted { "taken over: " } else { "" };
+        let mut text = format!("{before}control group {}", self.terms.cgroup.display());
+        if let Some(lacking) = self.without_system() {
+            text.push_str("; no system-wide retransmissions: ");
+            text.push_str(lacking);
+        }
+        text
+    }
+
+    /// The kernel's numbers of the programs, where this process loaded them.
+    pub fn programs(&self) -> &[u32] {
+        &self.programs
     }
 
     /// Whose connections are watched.
-    pub fn cgroup(&self) -> &std::path::Path {
-        &self.cgroup
+    pub fn cgroup(&self) -> &Path {
+        &self.terms.cgroup
     }
 
     /// Why [`Sums::system_retransmits`] are not counted although they were asked for.
     pub fn without_system(&self) -> Option<&str> {
-        self.without_system.as_deref()
+        self.terms.without_system.as_deref()
     }
 
-    fn maps(&self) -> MutexGuard<'_, Maps> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names the endpoints whose retransmissions are counted system-wide, in place of those named before. At most
-    /// 1024; further ones are not counted.
+    /// [`MAX_WATCHED`]; further ones are not counted.
     pub fn watch(&self, endpoints: &[Endpoint]) {
-        let mut maps = self.maps();
-        let Some(watched) = &mut maps.watched else { return };
-        let wanted: std::collections::HashSet<RawEndpoint> =
-            endpoints.iter().map(|endpoint| endpoint.raw()).collect();
-        let present: std::collections::HashSet<RawEndpoint> = watched.keys().filter_map(Result::ok).collect();
+        let mut tables = self.tables();
+        let Some(watched) = &mut tables.watched else { return };
+        let wanted: HashSet<RawEndpoint> = endpoints.iter().map(|endpoint| endpoint.raw()).collect();
+        let present: HashSet<RawEndpoint> = watched.keys().filter_map(Result::ok).collect();
         for endpoint in present.difference(&wanted) {
             // One that is gone is what was wanted.
             let _ = watched.remove(endpoint);
@@ -251,14 +299,14 @@ impl Telemetry {
 
     /// The sums of every endpoint, in no order. A few microseconds per endpoint.
     pub fn read(&self) -> Vec<(Endpoint, Sums)> {
-        let maps = self.maps();
-        let mut all: Vec<(Endpoint, Sums)> = maps
+        let tables = self.tables();
+        let mut all: Vec<(Endpoint, Sums)> = tables
             .aggregates
             .iter()
             .filter_map(Result::ok)
             .map(|(endpoint, cpus)| (Endpoint::of(endpoint), sum(&cpus)))
             .collect();
-        let Some(watched) = &maps.watched else { return all };
+        let Some(watched) = &tables.watched else { return all };
         for (endpoint, cpus) in watched.iter().filter_map(Result::ok) {
             let segments = cpus.iter().map(|cpu| cpu.segments).sum();
             let endpoint = Endpoint::of(endpoint);
@@ -272,10 +320,14 @@ impl Telemetry {
 
     /// Takes up to `most` events out of the ring, oldest first.
     pub fn events(&self, most: usize) -> Vec<Event> {
-        let mut maps = self.maps();
+        let mut tables = self.tables();
         let mut events = Vec::new();
+        if tables.events.is_none() {
+            tables.events = object::map(&self.descriptors[1]).ok();
+        }
+        let Some(ring) = &mut tables.events else { return events };
         while events.len() < most {
-            let Some(item) = maps.events.next() else { break };
+            let Some(item) = ring.next() else { break };
             events.extend(event(&item));
         }
         events
@@ -283,7 +335,22 @@ impl Telemetry {
 
     /// Events that nobody took before the ring was full.
     pub fn lost_events(&self) -> u64 {
-        self.maps().lost.get(&0, 0).map_or(0, |cpus| cpus.iter().sum())
+        self.tables().lost.get(&0, 0).map_or(0, |cpus| cpus.iter().sum())
+    }
+}
+
+impl Tables {
+    /// By their descriptors: those of [`NAMES`], then perhaps that of the system-wide count.
+    fn of(descriptors: &[OwnedFd]) -> Result<Self, Unavailable> {
+        let [aggregates, _, lost, watched @ ..] = descriptors else {
+            return Err(Unavailable::new("a table is missing"));
+        };
+        Ok(Self {
+            aggregates: object::map(aggregates)?,
+            lost: object::map(lost)?,
+            watched: watched.first().map(object::map).transpose()?,
+            events: None,
+        })
     }
 }
 
@@ -299,17 +366,12 @@ fn sum(cpus: &PerCpuValues<Aggregate>) -> Sums {
         sums.syn_retransmits += cpu.syn_retransmits;
         sums.connect_us += cpu.connect_us;
         sums.connects += cpu.connects;
-        sums.samples += cpu.samples;
-        sums.srtt_us += cpu.srtt_us;
         if cpu.last_ns > newest {
             newest = cpu.last_ns;
             sums.last_srtt_us = cpu.last_srtt_us;
         }
         if cpu.min_rtt_us != 0 && (sums.min_rtt_us == 0 || cpu.min_rtt_us < sums.min_rtt_us) {
             sums.min_rtt_us = cpu.min_rtt_us;
-        }
-        for (all, one) in sums.histogram.iter_mut().zip(cpu.histogram) {
-            *all += one;
         }
     }
     sums
@@ -339,9 +401,14 @@ fn event(bytes: &[u8]) -> Option<Event> {
     })
 }
 
-type Watched = PerCpuHashMap<MapData, RawEndpoint, Retransmitted>;
+/// The program on retransmissions.
+struct Retransmits {
+    watched: OwnedFd,
+    link: OwnedFd,
+    program: Option<u32>,
+}
 
-fn retransmits() -> Result<(Ebpf, Watched), Unavailable> {
+fn retransmits() -> Result<Retransmits, Unavailable> {
     let unknown = |error: crate::btf::BtfError| Unavailable::new(error.to_string());
     let types = Types::running().map_err(unknown)?;
     let common = |member| types.offset("sock_common", member).map_err(unknown);
@@ -359,12 +426,15 @@ fn retransmits() -> Result<(Ebpf, Watched), Unavailable> {
     let mut loader = EbpfLoader::new();
     loader.override_global("OFFSETS", &offsets, true);
     let mut ebpf = object::load(&mut loader, object::RETRANSMIT, &needs)?;
-    let watched = object::map(&mut ebpf, "WATCHED")?;
+    let watched = object::descriptors(&ebpf, &["WATCHED"])?.remove(0);
     let kernel = Btf::from_sys_fs().map_err(|error| Unavailable::because("the kernel's types", &error))?;
     let program: &mut BtfTracePoint = object::program(&mut ebpf, "pintle_retransmit")?;
-    program
-        .load("tcp_retransmit_skb", &kernel)
-        .and_then(|()| program.attach())
-        .map_err(|error| Unavailable::because("the kernel does not let itself be traced", &error))?;
-    Ok((ebpf, watched))
+    let refused = |error: &dyn std::error::Error| {
+        Unavailable::because("the kernel does not let itself be traced", error)
+    };
+    program.load("tcp_retransmit_skb", &kernel).map_err(|error| refused(&error))?;
+    let id = program.info().ok().map(|info| info.id());
+    let fd = program.fd().map_err(|error| refused(&error))?;
+    let link = sys::attach(fd.as_fd(), Place::Tracing).map_err(|error| refused(&error))?;
+    Ok(Retransmits { watched, link, program: id })
 }

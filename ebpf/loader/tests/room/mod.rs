@@ -10,7 +10,7 @@ pub(crate) use group::Group;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 
 /// Why tests that load programs cannot run here, if they cannot.
@@ -144,6 +144,17 @@ pub(crate) fn listeners(address: SocketAddr, count: usize) -> Vec<TcpListener> {
     let mut all = vec![first];
     all.extend((1..count).map(|_| listener(address).expect("listener")));
     all
+}
+
+/// The kernel counts runs of programs while this is open.
+pub(crate) fn statistics() -> OwnedFd {
+    const BPF_ENABLE_STATS: libc::c_long = 32;
+    let run_time = [0_u32; 1];
+    // SAFETY: the attribute lives through the call.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_ENABLE_STATS, run_time.as_ptr(), 4) };
+    assert!(fd >= 0, "{}", io::Error::last_os_error());
+    // SAFETY: just made, owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 /// A second machine: a thread whose network namespace is joined to the test's by `near0` here and `far0` there.

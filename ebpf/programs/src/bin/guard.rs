@@ -120,7 +120,11 @@ fn drops(packet: &impl Bytes) -> Option<bool> {
                 return None;
             }
             count!(counters.denied);
-            return Some(enforced(mode, counters));
+            if mode == MODE_ENFORCE {
+                count!(counters.dropped_denied);
+                return Some(true);
+            }
+            return None;
         }
     }
     // SAFETY: as above.
@@ -128,18 +132,12 @@ fn drops(packet: &impl Bytes) -> Option<bool> {
         unsafe { (read(&raw const (*settings).interval_ns), read(&raw const (*settings).burst_ns)) };
     if interval != 0 && is_over(source, interval, burst, now, counters) {
         count!(counters.over_rate);
-        return Some(enforced(mode, counters));
+        if mode == MODE_ENFORCE {
+            count!(counters.dropped_over_rate);
+            return Some(true);
+        }
     }
     None
-}
-
-#[inline(always)]
-fn enforced(mode: u32, counters: *mut Counters) -> bool {
-    if mode == MODE_ENFORCE {
-        count!(counters.dropped);
-        return true;
-    }
-    false
 }
 
 #[xdp]

@@ -1,6 +1,7 @@
 //! Adds up what the kernel knows of the TCP connections of one cgroup. Needs CAP_BPF and CAP_NET_ADMIN.
 //!
-//! Only the stable context of `sock_ops` is read, so the object runs on any kernel that has its callbacks.
+//! Only the stable context of `sock_ops` is read, so the object runs on any kernel that has its callbacks. Nothing
+//! runs per segment or acknowledgement: round-trip times are taken when a connection begins, sends again, and ends.
 
 #![no_std]
 #![no_main]
@@ -11,10 +12,10 @@ use aya_ebpf::macros::{map, sock_ops};
 use aya_ebpf::maps::{Array, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::SockOpsContext;
 use pintle_ebpf_common::telemetry::{
-    ACTIVE, Aggregate, BUCKETS, CONNECTING as MAX_CONNECTING, Connecting, ENDPOINTS as MAX_ENDPOINTS,
-    EVENT_ABORTED, EVENT_FAILED, EVENT_RETRANSMIT, Endpoint, Event, PASSIVE, RING_BYTES, WATCHED,
+    ACTIVE, Aggregate, CONNECTING as MAX_CONNECTING, Connecting, ENDPOINTS as MAX_ENDPOINTS, EVENT_ABORTED,
+    EVENT_FAILED, EVENT_RETRANSMIT, Endpoint, Event, PASSIVE, RING_BYTES, WATCHED,
 };
-use pintle_ebpf_programs::{increment, object, read, zero};
+use pintle_ebpf_programs::{object, read, zero};
 
 object!();
 
@@ -24,11 +25,9 @@ const ACTIVE_ESTABLISHED_CB: u32 = 4;
 const PASSIVE_ESTABLISHED_CB: u32 = 5;
 const RETRANS_CB: u32 = 9;
 const STATE_CB: u32 = 10;
-const RTT_CB: u32 = 12;
 // `BPF_SOCK_OPS_*_CB_FLAG`.
 const RETRANS_FLAG: i32 = 2;
 const STATE_FLAG: i32 = 4;
-const RTT_FLAG: i32 = 8;
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -144,48 +143,27 @@ fn cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
-/// Bucket `n` has what is below `2^(n+6)` microseconds. An index that is computed would take CAP_PERFMON.
-macro_rules! count_in_bucket {
-    ($histogram:expr, $us:expr, $($n:literal),+; $last:literal) => {
-        // SAFETY: the verifier has seen the null check; nobody else writes this CPU's values.
-        unsafe {
-            $(if $us < 1 << ($n + 6) {
-                increment::<$n>(&raw mut (*$histogram)[$n]);
-            } else)+ {
-                increment::<$last>(&raw mut (*$histogram)[$last]);
-            }
-        }
-    };
-}
-
 #[inline(always)]
-fn sample(srtt: u32, min: u32, numbers: *mut Aggregate) {
+fn sample(ctx: &SockOpsContext, numbers: *mut Aggregate) {
+    let (srtt, min) = rtts(ctx);
     if srtt == 0 {
         return;
     }
-    let srtt = u64::from(srtt);
-    let min = u64::from(min);
+    let (srtt, min) = (u64::from(srtt), u64::from(min));
     // SAFETY: the verifier has seen the null check; nobody else writes this CPU's values.
     unsafe {
         let numbers = &mut *numbers;
-        numbers.samples += 1;
-        numbers.srtt_us += srtt;
         numbers.last_srtt_us = srtt;
         numbers.last_ns = now();
         if min != 0 && (numbers.min_rtt_us == 0 || min < numbers.min_rtt_us) {
             numbers.min_rtt_us = min;
         }
     }
-    // SAFETY: only makes an address.
-    let histogram = unsafe { &raw mut (*numbers).histogram };
-    count_in_bucket!(histogram, srtt, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14; 15);
 }
-
-const _: () = assert!(BUCKETS == 16);
 
 #[inline(always)]
 fn established(ctx: &SockOpsContext, passive: bool) -> Option<()> {
-    let _ = ctx.set_cb_flags(RETRANS_FLAG | STATE_FLAG | RTT_FLAG);
+    let _ = ctx.set_cb_flags(RETRANS_FLAG | STATE_FLAG);
     if passive {
         let port = ctx.local_port() as u16;
         if LISTENING.get_ptr(port).is_none() {
@@ -206,8 +184,7 @@ fn established(ctx: &SockOpsContext, passive: bool) -> Option<()> {
             let _ = CONNECTING.remove(cookie);
         }
     }
-    let (srtt, min) = rtts(ctx);
-    sample(srtt, min, numbers);
+    sample(ctx, numbers);
     Some(())
 }
 
@@ -223,6 +200,7 @@ fn retransmitted(ctx: &SockOpsContext, state: u32) -> Option<()> {
             (*numbers).syn_retransmits += segments;
         }
     }
+    sample(ctx, numbers);
     announce(ctx, EVENT_RETRANSMIT, endpoint, state, state);
     Some(())
 }
@@ -236,6 +214,7 @@ fn changed(ctx: &SockOpsContext, old: u32, new: u32) -> Option<()> {
     let numbers = aggregate(&endpoint)?;
     // SAFETY: the verifier has seen the null check; nobody else writes this CPU's values.
     unsafe { (*numbers).closed += 1 };
+    sample(ctx, numbers);
     match old {
         TCP_SYN_SENT | TCP_SYN_RECV => {
             // SAFETY: as above.
@@ -277,14 +256,6 @@ pub fn pintle_sock_ops(ctx: SockOpsContext) -> u32 {
         }
         PASSIVE_ESTABLISHED_CB => {
             established(&ctx, true);
-        }
-        RTT_CB => {
-            if let Some(numbers) = aggregate(&endpoint(&ctx, is_passive(&ctx))) {
-                // The context still has the time before this sample; newer kernels give the one after it too.
-                let (before, min) = rtts(&ctx);
-                let after = ctx.arg(1) >> 3;
-                sample(if after == 0 { before } else { after }, min, numbers);
-            }
         }
         RETRANS_CB => {
             retransmitted(&ctx, state);
