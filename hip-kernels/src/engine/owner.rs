@@ -108,7 +108,9 @@ impl<P: Program> Owner<P> {
             self.die(trouble.failure());
         }
         self.note();
-        self.pause();
+        if !self.stopping {
+            self.pause();
+        }
     }
 
     fn take_orders(&mut self) {
