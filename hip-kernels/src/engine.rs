@@ -28,6 +28,8 @@ mod flight;
 mod owner;
 mod resident;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use flight::{Order, Question, Registered};
 use owner::Owner;

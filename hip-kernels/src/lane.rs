@@ -315,10 +315,18 @@ impl Drop for Capture<'_> {
 impl Lane {
     fn end_capture(&self) -> Result<Captured, HipError> {
         self.0.state.set(State::Idle);
-        let mut handle: Handle = std::ptr::null_mut();
-        // SAFETY: the stream lives and captures; the handle is written to the pointer given.
-        unsafe { self.device().entry().hipStreamEndCapture(self.0.stream.handle, &mut handle)? };
-        Ok(Captured { device: self.device().clone(), handle })
+        let end = || {
+            let mut handle: Handle = std::ptr::null_mut();
+            // SAFETY: the stream lives; the handle is written to the pointer given.
+            unsafe { self.device().entry().hipStreamEndCapture(self.0.stream.handle, &mut handle)? };
+            Ok(Captured { device: self.device().clone(), handle })
+        };
+        let captured = end();
+        if captured.is_err() {
+            // Usually the failure has ended it. Where it has not, the stream would take nothing any more.
+            let _: Result<Captured, HipError> = end();
+        }
+        captured
     }
 }
 
