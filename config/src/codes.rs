@@ -149,6 +149,10 @@ codes! {
         "A modality rule is invalid",
         "The names are AR, DIFFUSION and BOTH, and a decision on BOTH needs models for both.",
         "Use one of the names; add candidates.";
+    METADATA = "PCF037",
+        "A metadata rule is invalid",
+        "A rule has a name of its own, a key without space around it, and exactly one of equals, in and exists.",
+        "Correct the rule.";
     PARTITION = "PCF040",
         "A partition is invalid",
         "Members are domains or embeddings, all of one kind; softmax needs a temperature above 0; the default is a member.",

@@ -72,6 +72,7 @@ fn cases() -> Vec<(&'static str, &'static str, String)> {
         ("PCF034", "", signals("    kb: [{name: k, kb: x, target: {kind: group, value: v}}]\n")),
         ("PCF035", "", signals("    embeddings: [{name: e, query_modality: audio}]\n")),
         ("PCF036", "", signals("    modality: [{name: text}]\n")),
+        ("PCF037", "", signals("    metadata: [{name: m, key: k, predicate: {equals: a, exists: true}}]\n")),
         (
             "PCF040",
             "",

@@ -208,7 +208,7 @@ pub fn facts(data: &[u8]) {
     let (request, body) = (head.view(data), &data[len..]);
     let key = |tenant: &[u8], session: &[u8]| (tenant.len() as u128) << 64 | session.len() as u128;
     let options = Options { session_header: "x-app-session", trusted_identity: true, key: &key };
-    let needs = Needs { current_user: true, prior_user: true, non_user: true };
+    let needs = Needs { current_user: true, prior_user: true, non_user: true, metadata: true };
     for dialect in DIALECTS {
         let Ok(text) = scan(body, dialect, &ScanLimits::default(), &mut spans) else { continue };
         let facts = extract::facts(request, text, &spans, needs, &options);

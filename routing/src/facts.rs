@@ -114,6 +114,22 @@ pub struct Texts<'a> {
     pub non_user: Vec<Cow<'a, str>>,
 }
 
+/// Members of a request's `metadata` that are read.
+pub const MAX_METADATA_MEMBERS: usize = 32;
+/// Bytes of a member's decoded name.
+pub const MAX_METADATA_NAME: usize = 128;
+/// Bytes of a member's decoded text.
+pub const MAX_METADATA_TEXT: usize = 1024;
+
+/// What the client says in its request's `metadata`. Anybody can write anything there.
+#[derive(Debug, Clone, Default)]
+pub struct Metadata<'a> {
+    /// Name and text of each member, in order; no text where the value is none.
+    pub members: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
+    /// Members beyond [`MAX_METADATA_MEMBERS`], or with a longer name or text than is read, are left out.
+    pub truncated: bool,
+}
+
 /// Who asks. Only headers that the operator declared trusted reach this type.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Identity<'a> {
@@ -146,6 +162,8 @@ pub struct Facts<'a> {
     pub has_image: bool,
     /// Texts, as far as the policy needs them.
     pub texts: Texts<'a>,
+    /// The request's `metadata`, if the policy needs it.
+    pub metadata: Metadata<'a>,
     /// Bytes of decoded text in all messages, tool schemas and tool results: the whole envelope.
     pub envelope_bytes: u64,
     /// Bytes that v0.3.0 counts for its context signal: non-user texts and the current user text.
@@ -171,6 +189,7 @@ impl<'a> Facts<'a> {
             provider_state: None,
             has_image: false,
             texts: Texts { current_user: Cow::Borrowed(text), ..Texts::default() },
+            metadata: Metadata::default(),
             envelope_bytes: bytes,
             compat_context_bytes: bytes,
             history_bytes: 0,
@@ -189,6 +208,8 @@ pub struct Needs {
     pub prior_user: bool,
     /// `Texts::non_user`
     pub non_user: bool,
+    /// [`Facts::metadata`]
+    pub metadata: bool,
 }
 
 /// What the router remembers of a session, as read before the decision.

@@ -1,4 +1,4 @@
-//! `routing.signals`: what is looked at in a request. Eighteen families.
+//! `routing.signals`: what is looked at in a request. Eighteen families of v0.3, and `metadata` of a later version.
 
 use crate::contract::RuleNode;
 use crate::shape::contract;
@@ -42,6 +42,8 @@ contract! {
         conversation: Vec<ConversationRule>,
         /// Condition type `event`.
         events: Vec<EventRule>,
+        /// Condition type `metadata`. Of a later version: the compat profile does not act on it.
+        metadata: Vec<MetadataRule>,
     }
 
     /// A signal that has no parameter of its own.
@@ -342,5 +344,27 @@ contract! {
         action_codes: Vec<String>,
         /// The event has a time.
         temporal: bool,
+    }
+
+    /// What the client says in its request's `metadata`. Anybody can write anything there: no ground to trust anyone.
+    pub struct MetadataRule {
+        /// Name used by conditions.
+        name: String,
+        /// For people.
+        description: String,
+        /// Member of `metadata`.
+        key: String,
+        /// What it must be; exactly one comparison.
+        predicate: MetadataPredicate,
+    }
+
+    /// A comparison with a member of `metadata`.
+    pub struct MetadataPredicate {
+        /// It is this text.
+        equals: Option<String>,
+        /// It is one of these.
+        any_of as "in": Vec<String>,
+        /// It is there, or it is not.
+        exists: Option<bool>,
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::codes;
 use crate::contract::{Config, Decision, RuleNode};
-use crate::validate::{CONDITION_TYPES, Context, is_declared, leaf_type, list};
+use crate::load::Profile;
+use crate::validate::{Context, condition_types, is_declared, leaf_type, list};
 
 const FACT_CHECKS: &[&str] = &["needs_fact_check", "no_fact_check_needed"];
 const FEEDBACKS: &[&str] = &["satisfied", "need_clarification", "wrong_answer", "want_different"];
@@ -61,9 +62,9 @@ fn leaf(cx: &mut Context<'_>, path: &str, owner: &str, leaf: &RuleNode, generate
     let kind = leaf_type(leaf);
     let name = &leaf.name;
     let config = cx.config;
-    if !CONDITION_TYPES.contains(&kind.as_str()) {
+    if !condition_types(cx.profile).any(|known| known == kind) {
         if kind != "latency" {
-            let near = crate::check::nearest(&kind, CONDITION_TYPES.iter().copied(), 3);
+            let near = crate::check::nearest(&kind, condition_types(cx.profile), 3);
             cx.warn(
                 codes::UNKNOWN_CONDITION,
                 format!("{path}.type"),
@@ -113,7 +114,7 @@ fn leaf(cx: &mut Context<'_>, path: &str, owner: &str, leaf: &RuleNode, generate
         }
         _ => {}
     }
-    if !can_match(config, &kind, name) {
+    if !can_match(config, cx.profile, &kind, name) {
         let known = declared_names(config, &kind);
         let near = crate::check::nearest(name, known.iter().copied(), 3)
             .map(|near| format!("did you mean `{near}`?"));
@@ -143,13 +144,13 @@ fn vocabulary(kind: &str) -> Option<&'static [&'static str]> {
 }
 
 /// A fixed vocabulary is available as soon as its family has any rule.
-fn can_match(config: &Config, kind: &str, name: &str) -> bool {
+fn can_match(config: &Config, profile: Profile, kind: &str, name: &str) -> bool {
     let signals = &config.routing.signals;
     match kind {
         "fact_check" => FACT_CHECKS.contains(&name) && !signals.fact_check.is_empty(),
         "user_feedback" => FEEDBACKS.contains(&name) && !signals.user_feedbacks.is_empty(),
         "modality" => MODALITIES.contains(&name),
-        _ => is_declared(config, kind, name).unwrap_or(false),
+        _ => is_declared(config, profile, kind, name).unwrap_or(false),
     }
 }
 
@@ -168,6 +169,7 @@ fn declared_names<'a>(config: &'a Config, kind: &str) -> Vec<&'a str> {
         "conversation" => names!(conversation),
         "language" => names!(language),
         "event" => names!(events),
+        "metadata" => names!(metadata),
         "kb" => names!(kb),
         "jailbreak" => names!(jailbreak),
         "pii" => names!(pii),

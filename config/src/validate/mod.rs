@@ -19,7 +19,7 @@ use crate::report::Severity;
 pub(crate) use algorithm::ALGORITHMS;
 pub(crate) use modules::detector_error;
 pub(crate) use plugins::PLUGINS;
-pub(crate) use projections::{CONDITION_TYPES, is_declared};
+pub(crate) use projections::{condition_types, is_declared};
 pub(crate) use signals::MMLU;
 
 /// What validators and lints share.

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use super::{Context, MMLU, list};
 use crate::codes;
 use crate::contract::{Config, ScoreInput};
+use crate::load::Profile;
 
 /// Condition types, each with the names its family declares.
-pub(crate) const CONDITION_TYPES: &[&str] = &[
+const CONDITION_TYPES: &[&str] = &[
     "keyword",
     "embedding",
     "domain",
@@ -27,10 +28,18 @@ pub(crate) const CONDITION_TYPES: &[&str] = &[
     "conversation",
     "event",
     "projection",
+    METADATA,
 ];
+const METADATA: &str = "metadata";
+
+/// Condition types of a profile.
+pub(crate) fn condition_types(profile: Profile) -> impl Iterator<Item = &'static str> {
+    let known = move |kind: &&str| profile == Profile::Pintle || *kind != METADATA;
+    CONDITION_TYPES.iter().copied().filter(known)
+}
 
 /// A signal of a family is declared under this name; `None` when the family does not exist.
-pub(crate) fn is_declared(config: &Config, family: &str, name: &str) -> Option<bool> {
+pub(crate) fn is_declared(config: &Config, profile: Profile, family: &str, name: &str) -> Option<bool> {
     let signals = &config.routing.signals;
     macro_rules! any {
         ($family:ident) => {
@@ -59,6 +68,7 @@ pub(crate) fn is_declared(config: &Config, family: &str, name: &str) -> Option<b
         "kb" => any!(kb),
         "conversation" => any!(conversation),
         "event" => any!(events),
+        METADATA if profile == Profile::Pintle => any!(metadata),
         _ => return None,
     })
 }
@@ -124,7 +134,7 @@ fn check_partitions(cx: &mut Context<'_>) {
 }
 
 fn check_scores(cx: &mut Context<'_>) {
-    let config = cx.config;
+    let (config, profile) = (cx.config, cx.profile);
     let mut names = HashSet::new();
     for (index, score) in config.routing.projections.scores.iter().enumerate() {
         let base = format!("routing.projections.scores[{index}]");
@@ -144,14 +154,14 @@ fn check_scores(cx: &mut Context<'_>) {
             fail(".inputs", format!("the score `{name}` has no inputs"));
         }
         for (at, input) in score.inputs.iter().enumerate() {
-            if let Some(wrong) = input_error(config, input) {
+            if let Some(wrong) = input_error(config, profile, input) {
                 fail(&format!(".inputs[{at}]"), format!("`{name}`: {wrong}"));
             }
         }
     }
 }
 
-fn input_error(config: &Config, input: &ScoreInput) -> Option<String> {
+fn input_error(config: &Config, profile: Profile, input: &ScoreInput) -> Option<String> {
     let projections = &config.routing.projections;
     let (kind, name, from) = (input.kind.as_str(), input.name.as_str(), input.value_source.as_str());
     match kind {
@@ -180,7 +190,7 @@ fn input_error(config: &Config, input: &ScoreInput) -> Option<String> {
                 _ => Some(format!("value_source `{from}` is not score or confidence")),
             }
         }
-        _ => match is_declared(config, kind, name) {
+        _ => match is_declared(config, profile, kind, name) {
             None => Some(format!("input type `{kind}` does not exist")),
             Some(false) => Some(format!("the {kind} signal `{name}` is not declared")),
             Some(true) => (!["", "binary", "confidence", "raw"].contains(&from))

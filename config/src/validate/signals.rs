@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{Context, list};
 use crate::codes;
 use crate::contract::{Domain, KnowledgeBase, NumericPredicate};
+use crate::load::Profile;
 
 /// The MMLU categories that a domain may list.
 pub(crate) const MMLU: &[&str] = &[
@@ -41,6 +42,7 @@ pub(super) fn check(cx: &mut Context<'_>) {
     check_conversation(cx);
     check_embeddings(cx);
     check_modality(cx);
+    check_metadata(cx);
 }
 
 fn check_domain(cx: &mut Context<'_>, index: usize, domain: &Domain) {
@@ -372,6 +374,48 @@ fn check_modality(cx: &mut Context<'_>) {
                 codes::MODALITY,
                 format!("routing.signals.modality[{index}].name"),
                 format!("`{}` is not AR, DIFFUSION or BOTH", rule.name),
+            );
+        }
+    }
+}
+
+fn check_metadata(cx: &mut Context<'_>) {
+    let config = cx.config;
+    if cx.profile == Profile::Compat {
+        if !config.routing.signals.metadata.is_empty() {
+            cx.warn(
+                codes::LATER_VERSION,
+                "routing.signals.metadata",
+                "`metadata` belongs to a later version of the contract; it has no effect",
+            );
+        }
+        return;
+    }
+    let mut names = HashSet::new();
+    for (index, rule) in config.routing.signals.metadata.iter().enumerate() {
+        let base = format!("routing.signals.metadata[{index}]");
+        let mut fail = |path: &str, message: String| {
+            cx.fail(codes::METADATA, format!("{base}{path}"), message);
+        };
+        let trimmed = |text: &str| !text.is_empty() && text.trim() == text;
+        if !trimmed(&rule.name) {
+            fail(
+                ".name",
+                format!("`{}` cannot name a metadata rule: it is empty or has space around it", rule.name),
+            );
+        } else if !names.insert(rule.name.to_lowercase()) {
+            fail(".name", format!("the metadata rule `{}` is written twice", rule.name));
+        }
+        if !trimmed(&rule.key) {
+            fail(".key", format!("`{}`: the key `{}` is empty or has space around it", rule.name, rule.key));
+        }
+        let predicate = &rule.predicate;
+        let comparisons =
+            [predicate.equals.is_some(), !predicate.any_of.is_empty(), predicate.exists.is_some()];
+        if comparisons.into_iter().filter(|set| *set).count() != 1 {
+            fail(
+                ".predicate",
+                format!("`{}`: the predicate needs exactly one of equals, in and exists", rule.name),
             );
         }
     }

@@ -5,13 +5,14 @@
 //! difference: every fact exists on every API and before selection.
 
 mod conversation;
+mod metadata;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-use pintle_routing::facts::{Dialect, Facts, Identity, Needs, ProviderState};
+use pintle_routing::facts::{Dialect, Facts, Identity, Metadata, Needs, ProviderState};
 use pintle_routing::units::Tokens;
 
 use crate::http::head::Request;
@@ -64,6 +65,7 @@ pub fn facts<'a>(
         provider_state: provider_state(body, spans),
         has_image: spans.parts.iter().any(|part| part.kind == PartKind::Image),
         texts: conversation::texts(body, spans, needs, &outline),
+        metadata: if needs.metadata { metadata::metadata(body, spans) } else { Metadata::default() },
         envelope_bytes: outline.message_bytes + tools_bytes,
         compat_context_bytes: outline.compat_context_bytes,
         history_bytes: outline.history_bytes,

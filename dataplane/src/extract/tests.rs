@@ -5,7 +5,7 @@ use super::{Options, facts, tenant};
 use crate::http::head::{Limits, RequestHead, parse_request};
 use crate::json::{ScanLimits, Spans, scan};
 
-const ALL: Needs = Needs { current_user: true, prior_user: true, non_user: true };
+const ALL: Needs = Needs { current_user: true, prior_user: true, non_user: true, metadata: true };
 
 /// Readable stand-in for the keyed hash: the sum of tenant and key, shifted apart.
 fn key(tenant: &[u8], session: &[u8]) -> u128 {
@@ -135,6 +135,38 @@ fn a_prefill_behind_a_result_does_not_end_a_tool_loop() {
     assert_eq!(flags(&format!("{user}{prefill}")), (false, true));
     assert_eq!(flags(&format!("{prefill}{user}{prefill}")), (false, false), "the first one was an answer");
     assert_eq!(flags(call), (false, false), "asking for another tool is an answer");
+}
+
+#[test]
+fn metadata_is_read_as_far_as_it_is_short() {
+    let read = |metadata: &str| {
+        let body = format!(r#"{{"model":"m","metadata":{metadata},"messages":[]}}"#);
+        let case = Case::new(Dialect::OpenAiChat, "", &body);
+        let metadata = case.facts().metadata;
+        let owned = |text: &std::borrow::Cow<'_, str>| text.to_string();
+        let members = metadata.members.iter().map(|(name, text)| (owned(name), text.as_ref().map(owned)));
+        (members.collect::<Vec<_>>(), metadata.truncated)
+    };
+    let member = |name: &str, text: Option<&str>| (name.to_owned(), text.map(str::to_owned));
+    let (members, truncated) = read(r#"{"co\u0068ort":"b\u0065ta","n":3,"o":{"p":"q"},"":""}"#);
+    let wanted = [member("cohort", Some("beta")), member("n", None), member("o", None), member("", Some(""))];
+    assert_eq!((members.as_slice(), truncated), (wanted.as_slice(), false));
+    assert_eq!(read("null"), (vec![], false));
+    assert_eq!(read(r#"["a"]"#), (vec![], false));
+    let long = |length: usize| format!(r#"{{"a":"{}","b":"c"}}"#, "x".repeat(length));
+    assert_eq!((read(&long(1024)).0.len(), read(&long(1024)).1), (2, false));
+    assert_eq!(read(&long(1025)), (vec![member("b", Some("c"))], true));
+    let many: Vec<String> = (0..33).map(|n| format!(r#""k{n}":"v""#)).collect();
+    let (members, truncated) = read(&format!("{{{}}}", many.join(",")));
+    assert_eq!((members.len(), truncated), (32, true));
+    assert_eq!(read(&format!("{{{}}}", many[1..].join(","))).1, false);
+}
+
+#[test]
+fn metadata_is_not_read_where_no_rule_asks() {
+    let case = Case::new(Dialect::OpenAiChat, "", r#"{"model":"m","metadata":{"a":"b"},"messages":[]}"#);
+    let facts = case.facts_with("", false, Needs { metadata: false, ..ALL });
+    assert!(facts.metadata.members.is_empty() && !facts.metadata.truncated);
 }
 
 #[test]

@@ -33,6 +33,31 @@ pub struct Row {
     pub items: Vec<Item>,
 }
 
+/// The first members of an object, with the value of those that are text.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// Name and text.
+    pub members: Vec<(StringSpan, Option<StringSpan>)>,
+    /// There are further members.
+    pub more: bool,
+}
+
+/// The first `most` members of the object at `value`; none if there is no object.
+pub fn texts(body: &str, value: Span, most: usize) -> Texts {
+    let mut found = Texts::default();
+    let mut cursor = Cursor::<Native>::at_value(body.as_bytes(), DEPTH, value.start as usize);
+    let walked = cursor.named_members(|cursor, name| {
+        let text = cursor.string_or_skip()?;
+        if found.members.len() < most {
+            found.members.push((name, text));
+        } else {
+            found.more = true;
+        }
+        Ok(())
+    });
+    if walked.is_ok() { found } else { Texts::default() }
+}
+
 impl Row {
     /// The object at `value`; `None` if there is none.
     pub fn object(body: &str, value: Span) -> Option<Row> {

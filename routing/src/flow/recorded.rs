@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Evidence;
 use crate::experience::Experience;
 use crate::facts::{
-    Dialect, Facts, Identity, MessageCounts, ProviderState, SessionIdentity, SessionSnapshot, SessionSource,
-    Texts, ToolFacts,
+    Dialect, Facts, Identity, MessageCounts, Metadata, ProviderState, SessionIdentity, SessionSnapshot,
+    SessionSource, Texts, ToolFacts,
 };
 use crate::learned::QueryReading;
 use crate::session::economics::Foresight;
@@ -99,6 +99,41 @@ pub struct RecordedPrivate {
     pub prior_user: Vec<String>,
     /// Other texts.
     pub non_user: Vec<String>,
+    /// The request's `metadata`, if it was read.
+    #[serde(default, skip_serializing_if = "RecordedMetadata::is_empty")]
+    pub metadata: RecordedMetadata,
+}
+
+/// Owned [`Metadata`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecordedMetadata {
+    /// Name and text of each member.
+    pub members: Vec<(String, Option<String>)>,
+    /// Some were left out.
+    pub truncated: bool,
+}
+
+impl RecordedMetadata {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn of(metadata: &Metadata<'_>) -> Self {
+        let owned = |text: &Cow<'_, str>| text.to_string();
+        let members = metadata.members.iter();
+        Self {
+            members: members.map(|(name, text)| (owned(name), text.as_ref().map(owned))).collect(),
+            truncated: metadata.truncated,
+        }
+    }
+
+    fn metadata(&self) -> Metadata<'_> {
+        let members = self.members.iter();
+        Metadata {
+            members: members.map(|(name, text)| (name.into(), text.as_deref().map(Cow::Borrowed))).collect(),
+            truncated: self.truncated,
+        }
+    }
 }
 
 /// Owned [`ProviderState`].
@@ -161,6 +196,7 @@ impl RecordedFacts {
                 current_user: facts.texts.current_user.to_string(),
                 prior_user: owned(&facts.texts.prior_user),
                 non_user: owned(&facts.texts.non_user),
+                metadata: RecordedMetadata::of(&facts.metadata),
             }),
         }
     }
@@ -194,6 +230,7 @@ impl RecordedFacts {
                 prior_user: borrowed(&p.prior_user),
                 non_user: borrowed(&p.non_user),
             }),
+            metadata: private.map_or_else(Metadata::default, |p| p.metadata.metadata()),
             envelope_bytes: self.envelope_bytes,
             compat_context_bytes: self.compat_context_bytes,
             history_bytes: self.history_bytes,

@@ -23,6 +23,7 @@ impl SignalKind {
             Self::Kb => "x-vsr-matched-kb",
             Self::Keyword => "x-vsr-matched-keywords",
             Self::Language => "x-vsr-matched-language",
+            Self::Metadata => "x-vsr-matched-metadata",
             Self::Modality => "x-vsr-matched-modality",
             Self::Pii => "x-vsr-matched-pii",
             Self::Preference => "x-vsr-matched-preference",

@@ -40,8 +40,6 @@ enum Source {
     ToolDefinition,
     AssistantToolCall,
     AssistantToolCycle,
-    ActiveToolLoop,
-    ImageContent,
 }
 
 impl Source {
@@ -57,8 +55,6 @@ impl Source {
             ("tool_definition", _) => Self::ToolDefinition,
             ("assistant_tool_call", _) => Self::AssistantToolCall,
             ("assistant_tool_cycle", _) => Self::AssistantToolCycle,
-            ("active_tool_loop", _) => Self::ActiveToolLoop,
-            ("image_content", _) => Self::ImageContent,
             _ => return None,
         })
     }
@@ -78,8 +74,6 @@ impl Source {
             Self::ToolDefinition => tools.definitions,
             Self::AssistantToolCall => tools.calls,
             Self::AssistantToolCycle => tools.results,
-            Self::ActiveToolLoop => u32::from(tools.last_is_result || tools.last_is_user_after_result),
-            Self::ImageContent => u32::from(facts.has_image),
         }
     }
 }

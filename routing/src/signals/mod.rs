@@ -26,6 +26,7 @@ mod event;
 mod keyword;
 mod language;
 mod learned;
+mod metadata;
 pub(crate) mod predicate;
 mod scanner;
 mod structure;
@@ -55,6 +56,7 @@ pub enum SignalKind {
     Kb,
     Keyword,
     Language,
+    Metadata,
     Modality,
     Pii,
     Preference,
@@ -66,7 +68,7 @@ pub enum SignalKind {
 
 impl SignalKind {
     /// Every family.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Authz,
         Self::Complexity,
         Self::Context,
@@ -79,6 +81,7 @@ impl SignalKind {
         Self::Kb,
         Self::Keyword,
         Self::Language,
+        Self::Metadata,
         Self::Modality,
         Self::Pii,
         Self::Preference,
@@ -103,6 +106,7 @@ impl SignalKind {
             Self::Kb => "kb",
             Self::Keyword => "keyword",
             Self::Language => "language",
+            Self::Metadata => "metadata",
             Self::Modality => "modality",
             Self::Pii => "pii",
             Self::Preference => "preference",
@@ -236,6 +240,7 @@ pub(crate) struct Signals {
     keyword: keyword::Keywords,
     language: language::Languages,
     learned: learned::Families,
+    metadata: metadata::Members,
     structure: structure::Structures,
     used: Used,
 }
@@ -293,6 +298,11 @@ impl Signals {
         let language = language::Languages::compile(&signals.language, c);
         let authz = authz::Authz::compile(&signals.role_bindings, &config.global.services.authz, c);
         let learned = learned::Families::compile(config, c);
+        let metadata = match profile {
+            Profile::Pintle => &*signals.metadata,
+            Profile::Compat => &[],
+        };
+        let metadata = metadata::Members::compile(metadata, c);
         let scanner = match compiler.scanner.build() {
             Ok(scanner) => scanner,
             Err(error) => {
@@ -309,6 +319,7 @@ impl Signals {
             keyword: keyword?,
             language,
             learned,
+            metadata,
             structure,
             used: Used::default(),
         })
@@ -326,6 +337,7 @@ impl Signals {
             current_user: self.used.reads_user_text(),
             prior_user: self.used.contains(SignalKind::Reask) || self.learned.reads_history(self.used),
             non_user: self.learned.reads_history(self.used),
+            metadata: self.used.contains(SignalKind::Metadata),
         }
     }
 
@@ -356,6 +368,9 @@ impl Signals {
         }
         if used.contains(SignalKind::Authz) {
             self.authz.evaluate(facts, out);
+        }
+        if used.contains(SignalKind::Metadata) {
+            self.metadata.evaluate(facts, out);
         }
         if !used.reads_user_text() {
             return;

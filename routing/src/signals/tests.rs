@@ -2,7 +2,7 @@
 
 use pintle_config::Profile;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Metadata};
 use crate::policy::Policy;
 use crate::testing::{evidence, facts, holds, policy};
 
@@ -344,4 +344,37 @@ fn shared() -> &'static Policy {
     static POLICY: std::sync::LazyLock<Policy> =
         std::sync::LazyLock::new(|| keyword("operator: OR, keywords: [ab, é, aba]", Profile::Pintle));
     &POLICY
+}
+
+#[test]
+fn metadata_is_compared_and_what_cannot_be_read_is_unknown() {
+    let yaml = "    metadata:
+      - {name: denied, key: consent, predicate: {equals: denied}}
+      - {name: canary, key: cohort, predicate: {in: [beta, canary]}}
+      - {name: classed, key: class, predicate: {exists: true}}
+      - {name: unclassed, key: class, predicate: {exists: false}}";
+    let names = ["metadata:denied", "metadata:canary", "metadata:classed", "metadata:unclassed"];
+    let found = |profile, members: &[(&'static str, Option<&'static str>)], truncated| {
+        let metadata = Metadata {
+            members: members.iter().map(|(name, text)| ((*name).into(), text.map(Into::into))).collect(),
+            truncated,
+        };
+        let policy = signals(yaml, &names, profile);
+        let facts = Facts { metadata, ..facts("hello") };
+        names.map(|name| holds(&policy, &facts, name))
+    };
+    let (yes, no) = (Some(true), Some(false));
+    let pintle = |members: &[_], truncated| found(Profile::Pintle, members, truncated);
+    assert!(signals(yaml, &names, Profile::Pintle).needs().metadata);
+    assert_eq!(pintle(&[], false), [no, no, no, yes]);
+    assert_eq!(pintle(&[("consent", Some("denied"))], false), [yes, no, no, yes]);
+    assert_eq!(pintle(&[("consent", Some("Denied")), ("cohort", Some("canary"))], false), [no, yes, no, yes]);
+    assert_eq!(pintle(&[("class", None), ("consent", None)], false), [None, no, yes, no]);
+    assert_eq!(pintle(&[("cohort", Some("beta")), ("cohort", Some("x"))], false), [no, no, no, yes]);
+    assert_eq!(pintle(&[("consent", Some("denied"))], true), [yes, None, None, None]);
+    assert_eq!(
+        found(Profile::Compat, &[("consent", Some("denied"))], false),
+        [no; 4],
+        "v0.3.0 has no such type"
+    );
 }

@@ -57,9 +57,9 @@ fn a_request_that_was_not_decided_has_none() {
 }
 
 #[test]
-fn the_names_of_the_headers_are_those_of_v0_3() {
+fn the_names_of_the_headers_are_those_of_v0_3_and_one_more() {
     let names = "authz complexity context conversation domains embeddings event fact-check jailbreak kb keywords \
-                 language modality pii preference projections reask structure user-feedback";
+                 language metadata modality pii preference projections reask structure user-feedback";
     let expected: Vec<String> = names.split(' ').map(|name| format!("x-vsr-matched-{name}")).collect();
     let found: Vec<&str> = crate::signals::SignalKind::ALL.iter().map(|kind| kind.matched_header()).collect();
     assert_eq!(found, expected);
