@@ -1,12 +1,13 @@
 //! What passes between those who ask and the thread that owns the device.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use super::Failure;
-use super::shared::Counted;
+use super::shared::{Counted, Counters};
 use crate::program::{Program, Size};
 
 /// Where an answer goes. Its receiver may be gone.
@@ -77,12 +78,22 @@ impl<P: Program> Flight<P> {
         flight
     }
 
-    /// Tells all who wait. How many did.
-    pub(super) fn fail(&mut self, failure: &Failure) -> usize {
-        let told = self.replies.len();
+    /// Tells all who wait.
+    pub(super) fn fail(&mut self, failure: &Failure, counters: &Counters) {
+        counters.failed.fetch_add(self.replies.len() as u64, Ordering::Relaxed);
         for reply in self.replies.drain(..) {
             let _ = reply.send(Err(failure.clone()));
         }
-        told
+    }
+
+    /// Hands the answers out.
+    pub(super) fn succeed(&mut self, answers: Vec<P::Answer>, counters: &Counters) {
+        counters.batches.fetch_add(1, Ordering::Relaxed);
+        counters.questions.fetch_add(self.replies.len() as u64, Ordering::Relaxed);
+        counters.sequences.fetch_add(self.size.sequences as u64, Ordering::Relaxed);
+        counters.tokens.fetch_add(self.size.tokens as u64, Ordering::Relaxed);
+        for (reply, answer) in self.replies.drain(..).zip(answers) {
+            let _ = reply.send(Ok(answer));
+        }
     }
 }

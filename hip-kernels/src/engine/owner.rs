@@ -141,6 +141,7 @@ impl<P: Program> Owner<P> {
                     }
                     failure
                 });
+                self.note();
                 let _ = reply.send(answer);
             }
         }
@@ -189,7 +190,7 @@ impl<P: Program> Owner<P> {
                 Err(Trouble::Refused(failure)) if !late => {
                     // The library does not say whether it is done. Nobody waits for it any more, the slot does.
                     if let Some(flight) = &mut device.slots[at].flight {
-                        counters.failed.fetch_add(flight.fail(&failure) as u64, Ordering::Relaxed);
+                        flight.fail(&failure, counters);
                     }
                     continue;
                 }
@@ -197,24 +198,19 @@ impl<P: Program> Owner<P> {
             }
             self.progress = Instant::now();
             let Some(mut flight) = device.slots[at].flight.take() else { continue };
+            counters.under_way.fetch_sub(1, Ordering::Relaxed);
             if flight.replies.is_empty() {
                 continue;
             }
             match device.answers(at, &flight) {
                 Ok(answers) => {
-                    for (reply, answer) in flight.replies.drain(..).zip(answers) {
-                        let _ = reply.send(Ok(answer));
-                    }
                     self.deaths_in_a_row = 0;
-                    counters.batches.fetch_add(1, Ordering::Relaxed);
-                    counters.questions.fetch_add(flight.jobs.len() as u64, Ordering::Relaxed);
-                    counters.sequences.fetch_add(flight.size.sequences as u64, Ordering::Relaxed);
-                    counters.tokens.fetch_add(flight.size.tokens as u64, Ordering::Relaxed);
+                    flight.succeed(answers, counters);
                 }
                 Err(trouble) => {
                     let dead = matches!(trouble, Trouble::Dead(_));
                     let failure = trouble.failure();
-                    counters.failed.fetch_add(flight.fail(&failure) as u64, Ordering::Relaxed);
+                    flight.fail(&failure, counters);
                     if dead {
                         return Err(Trouble::Dead(failure));
                     }
@@ -231,8 +227,7 @@ impl<P: Program> Owner<P> {
             self.progress = Instant::now();
             let flight = Flight::of(batch);
             let Some(device) = &mut self.device else { return Ok(()) };
-            let refused = device.launch(at, flight)?;
-            self.shared.counters.failed.fetch_add(refused as u64, Ordering::Relaxed);
+            device.launch(at, flight, &self.shared.counters)?;
         }
         Ok(())
     }
@@ -305,10 +300,10 @@ impl<P: Program> Owner<P> {
             "the GPU failed; its models are loaded anew after a rest"
         );
         self.shared.become_(Life::Resting(failure.to_string()));
+        self.shared.counters.under_way.store(0, Ordering::Relaxed);
         if let Some(mut device) = self.device.take() {
             for flight in device.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
-                let told = flight.fail(&failure);
-                self.shared.counters.failed.fetch_add(told as u64, Ordering::Relaxed);
+                flight.fail(&failure, &self.shared.counters);
             }
             self.refuse();
             // May take for ever on a device that hangs. Nobody waits for this thread now.
@@ -340,7 +335,6 @@ impl<P: Program> Owner<P> {
         let counters = &self.shared.counters;
         let device = self.device.as_ref();
         counters.models.store(self.models.len(), Ordering::Relaxed);
-        counters.under_way.store(device.map_or(0, Resident::under_way), Ordering::Relaxed);
         counters.memory_used.store(device.map_or(0, Resident::memory_used), Ordering::Relaxed);
     }
 
@@ -387,10 +381,11 @@ impl<P: Program> Owner<P> {
         self.refuse();
         let seen_through = self.quiesce();
         self.shared.back_within(Some(self.options().watchdog));
+        self.shared.counters.under_way.store(0, Ordering::Relaxed);
         if let Some(mut device) = self.device.take() {
             let failure = seen_through.err().map_or(Failure::Stopped, Trouble::failure);
             for flight in device.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
-                flight.fail(&failure);
+                flight.fail(&failure, &self.shared.counters);
             }
         }
     }

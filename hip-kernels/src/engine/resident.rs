@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use super::flight::{Flight, Registered};
+use super::shared::Counters;
 use super::{Failure, Options};
 use crate::device::Device;
 use crate::error::{Class, Error, HipError};
@@ -113,23 +115,29 @@ impl<P: Program> Resident<P> {
         self.slots.iter().position(|slot| slot.flight.is_none())
     }
 
-    /// Queues a batch in a slot. One that is refused stays there, without replies, until what was queued of it is done;
-    /// how many were told so.
-    pub(super) fn launch(&mut self, at: usize, mut flight: Flight<P>) -> Result<usize, Trouble> {
+    /// Queues a batch in a slot. One that is refused is told so and stays, without replies, until what was queued of it
+    /// is done.
+    pub(super) fn launch(
+        &mut self,
+        at: usize,
+        mut flight: Flight<P>,
+        counters: &Counters,
+    ) -> Result<(), Trouble> {
         let slot = &mut self.slots[at];
         let (program, memory) = (self.programs.get(&flight.model), slot.memories.get_mut(&flight.model));
         let (Some(program), Some(memory)) = (program, memory) else {
-            return Ok(flight.fail(&Failure::Stopped));
+            flight.fail(&Failure::Stopped, counters);
+            return Ok(());
         };
         let queued = guarded(|| program.enqueue(memory, &slot.lane, &flight.jobs));
         let flight = slot.flight.insert(flight);
-        let refused = match queued {
+        counters.under_way.fetch_add(1, Ordering::Relaxed);
+        match queued {
             Err(Trouble::Dead(failure)) => return Err(Trouble::Dead(failure)),
-            Err(Trouble::Refused(failure)) => flight.fail(&failure),
-            Ok(()) => 0,
-        };
-        slot.lane.seal().map_err(|error| Trouble::Dead(Failure::Failed(error.into())))?;
-        Ok(refused)
+            Err(Trouble::Refused(failure)) => flight.fail(&failure, counters),
+            Ok(()) => {}
+        }
+        slot.lane.seal().map_err(|error| Trouble::Dead(Failure::Failed(error.into())))
     }
 
     /// Whether the batch in a slot is done.
