@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use pintle_routing::ids::Target;
 use pintle_routing::policy::Policy;
 use smallvec::SmallVec;
 
@@ -24,35 +25,9 @@ pub(crate) fn write(
     let id = exchange.id.encode();
     let framing = if unchunk { ResponseFraming::Close } else { answered.head.framing() };
     *keep &= framing != ResponseFraming::Close;
-    let mut confidence = [0; 6];
-    // Six bytes hold any number in [0,1] with four decimals.
-    let _ = write!(&mut confidence[..], "{:.4}", plan.route.confidence.clamp(0.0, 1.0));
-    let mut context = itoa::Buffer::new();
-    let target = policy.target_name(answered.target);
-    let decision = plan.route.decision.map_or("", |id| policy.decision_name(id));
-    let category = plan.route.category.map_or("", |id| policy.signal_name(id));
-    let injected = plan.route.decision.is_some_and(|id| policy.edits(id).system_prompt.is_some());
-    let reasoning: &[u8] = if plan.route.reasoning { b"on" } else { b"off" };
-    let decided = |value| if decision.is_empty() { &[][..] } else { value };
-    let names: [(&[u8], &[u8]); 9] = [
-        (REPLAY_ID, &id),
-        (b"x-vsr-selected-model", target.as_bytes()),
-        (b"x-vsr-selected-decision", decision.as_bytes()),
-        (b"x-vsr-selected-category", category.as_bytes()),
-        (b"x-vsr-selected-confidence", decided(&confidence[..])),
-        (b"x-vsr-selected-reasoning", decided(reasoning)),
-        (b"x-vsr-injected-system-prompt", if injected { b"true" } else { b"" }),
-        (b"x-vsr-session-phase", plan.route.phase.as_str().as_bytes()),
-        (b"x-vsr-context-token-count", context.format(plan.prompt_tokens.get()).as_bytes()),
-    ];
-    let matched = Matched::of(policy, exchange, answered.head.status());
-    // A name with characters that no header may carry is left out; the flow document has it.
-    let set: SmallVec<[Field<'_>; 24]> = names
-        .into_iter()
-        .chain(matched.iter())
-        .filter(|(_, value)| !value.is_empty())
-        .filter_map(|(name, value)| Field::new(name, value).ok())
-        .collect();
+    let mut told = Told::of(policy, exchange, plan, answered.target, answered.head.status());
+    let mut set = told.fields();
+    set.extend(Field::new(REPLAY_ID, &id));
     let client = ClientResponse {
         framing,
         version: connection.head.version(),
@@ -61,6 +36,61 @@ pub(crate) fn write(
         remove: &[],
     };
     write_client_response(out, answered.head.view(&answered.received), &client);
+}
+
+/// What was decided, as the client is told it.
+pub(crate) struct Told<'a> {
+    policy: &'a Policy,
+    plan: &'a Plan,
+    target: Target,
+    matched: Matched,
+    confidence: [u8; 6],
+    context: itoa::Buffer,
+}
+
+impl<'a> Told<'a> {
+    /// Of an answer of this status by `target`.
+    pub(crate) fn of(
+        policy: &'a Policy,
+        exchange: &Exchange,
+        plan: &'a Plan,
+        target: Target,
+        status: u16,
+    ) -> Self {
+        let mut confidence = [0; 6];
+        // Six bytes hold any number in [0,1] with four decimals.
+        let _ = write!(&mut confidence[..], "{:.4}", plan.route.confidence.clamp(0.0, 1.0));
+        let matched = Matched::of(policy, exchange, status);
+        Self { policy, plan, target, matched, confidence, context: itoa::Buffer::new() }
+    }
+
+    /// The header fields, [`REPLAY_ID`] not among them.
+    pub(crate) fn fields(&mut self) -> SmallVec<[Field<'_>; 24]> {
+        let Self { policy, plan, target, matched, confidence, context } = self;
+        let route = &plan.route;
+        let decision = route.decision.map_or("", |id| policy.decision_name(id));
+        let category = route.category.map_or("", |id| policy.signal_name(id));
+        let injected = route.decision.is_some_and(|id| policy.edits(id).system_prompt.is_some());
+        let reasoning: &[u8] = if route.reasoning { b"on" } else { b"off" };
+        let decided = |value| if decision.is_empty() { &[][..] } else { value };
+        let names: [(&[u8], &[u8]); 8] = [
+            (b"x-vsr-selected-model", policy.target_name(*target).as_bytes()),
+            (b"x-vsr-selected-decision", decision.as_bytes()),
+            (b"x-vsr-selected-category", category.as_bytes()),
+            (b"x-vsr-selected-confidence", decided(&confidence[..])),
+            (b"x-vsr-selected-reasoning", decided(reasoning)),
+            (b"x-vsr-injected-system-prompt", if injected { b"true" } else { b"" }),
+            (b"x-vsr-session-phase", route.phase.as_str().as_bytes()),
+            (b"x-vsr-context-token-count", context.format(plan.prompt_tokens.get()).as_bytes()),
+        ];
+        // A name with characters that no header may carry is left out; the flow document has it.
+        names
+            .into_iter()
+            .chain(matched.iter())
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| Field::new(name, value).ok())
+            .collect()
+    }
 }
 
 /// The signals that held, by family.

@@ -8,6 +8,7 @@
 //! once more on a fresh connection, unless the request refers to state at the provider, where a repetition
 //! might not be the same.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use pintle_routing::flow::{Attempt, Fault};
 use pintle_routing::ids::Target;
 
-use crate::connection::{gone, head_limits};
+use crate::connection::{Connection, gone, head_limits};
 use crate::failure::Failure;
 use crate::http::head::{Method, ResponseHead, parse_response};
 use crate::io::stream::Wait;
@@ -52,6 +53,8 @@ pub(crate) struct Failed {
 
 /// To whom a request is sent.
 pub(crate) struct Call<'a> {
+    /// Its name in records.
+    pub(crate) model: &'a str,
     pub(crate) target: Target,
     pub(crate) backend: &'a Arc<Backend>,
     /// Its position among the model's backends.
@@ -85,9 +88,33 @@ pub(crate) struct Caller {
     pub(crate) client: Client,
     /// When the call is not worth waiting for any more.
     pub(crate) until: Option<Instant>,
+    /// Nobody wants an answer any more.
+    dismissed: Cell<bool>,
 }
 
 impl Caller {
+    /// The client of a connection, whose requests are worth waiting for until `until`.
+    pub(crate) fn of(connection: &Connection, generation: &Arc<Generation>, until: Option<Instant>) -> Self {
+        Self {
+            worker: connection.worker.clone(),
+            generation: generation.clone(),
+            client: connection.stream.slot().client(),
+            until,
+            dismissed: Cell::new(false),
+        }
+    }
+
+    /// Ends all calls that are under way, and those that have not begun.
+    pub(crate) fn dismiss(&self) {
+        self.dismissed.set(true);
+        self.client.dismiss();
+    }
+
+    /// Nobody wants an answer any more.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.dismissed.get()
+    }
+
     /// A wait of at most `most`, and no longer than the call may last.
     pub(crate) fn patience(&self, most: Duration) -> Duration {
         self.until.map_or(most, |until| most.min(until.saturating_duration_since(Instant::now())))
@@ -101,7 +128,7 @@ pub(crate) async fn call(
     letter: &mut impl Letter,
 ) -> (Result<Answered, Failed>, Attempt) {
     let mut record = Attempt {
-        model: caller.generation.upstreams.models[call.target.model.index()].name.clone(),
+        model: call.model.to_owned(),
         backend: call.backend.spec.name.clone(),
         ..Attempt::default()
     };
@@ -154,6 +181,9 @@ async fn try_call(
         None => connect(caller, call, record).await?,
     };
     loop {
+        if caller.is_dismissed() {
+            return Err(Failed { failure: gone("The call is not wanted any more."), untouched: true });
+        }
         let in_flight = call.backend.health.enter();
         caller.client.couple(stream.slot());
         let sent = send(caller, call, letter, &mut stream, record).await;

@@ -42,6 +42,13 @@ impl Commit<'_> {
         committed
     }
 
+    /// Pins the tool calls of an answer that is part of the turn without being the one that is remembered.
+    pub(crate) fn pin(&self, seen: &Seen) {
+        if let Some(served) = self.served() {
+            served.pin(self.store, &seen.heard(), now());
+        }
+    }
+
     /// Adds what came after [`Commit::store`], unless another turn has been stored since.
     pub(crate) fn amend(&self, committed: Committed, seen: &Seen) {
         let Some(served) = self.served() else { return };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pintle_routing::facts::Dialect;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
-use pintle_routing::flow::{Attempt, Ending, Fault, FlowDocument, Request, Timings, Usage};
+use pintle_routing::flow::{Attempt, Ending, Fault, FlowDocument, Looped, Request, Timings, Usage};
 use pintle_routing::flow_id::FlowId;
 use pintle_routing::live::LiveSignals;
 use pintle_routing::outcome::Outcome;
@@ -53,6 +53,8 @@ pub struct FinishedFlow {
     pub decided: Option<Decided>,
     /// Calls to backends.
     pub attempts: SmallVec<[Attempt; 1]>,
+    /// How several models were asked, if they were.
+    pub looper: Option<Box<Looped>>,
     /// Tokens.
     pub usage: Option<Usage>,
     /// What it cost.
@@ -76,6 +78,7 @@ impl FinishedFlow {
             request: Request::default(),
             decided: None,
             attempts: SmallVec::new(),
+            looper: None,
             usage: None,
             cost: None,
             timings: Timings::default(),
@@ -114,6 +117,7 @@ impl FinishedFlow {
         document.policy_digest = policy.digest_hex();
         document.request = self.request;
         document.upstream = self.attempts.into_vec();
+        document.looper = self.looper;
         document.usage = self.usage;
         document.cost_usd = self.cost;
         document.timings = self.timings;

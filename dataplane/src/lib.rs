@@ -12,6 +12,8 @@
 mod answer_head;
 mod attempt;
 #[forbid(unsafe_code)]
+mod bill;
+#[forbid(unsafe_code)]
 mod charge;
 mod commit;
 mod connection;
@@ -25,12 +27,15 @@ mod fixed;
 pub mod floor;
 pub mod flow;
 #[forbid(unsafe_code)]
+mod framing;
+#[forbid(unsafe_code)]
 pub mod http;
 pub mod io;
 pub mod json;
 pub mod learned;
 pub mod listening;
 mod local;
+mod looper;
 #[forbid(unsafe_code)]
 pub mod memory;
 pub mod meters;

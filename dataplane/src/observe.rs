@@ -28,6 +28,18 @@ pub(crate) struct Mark {
 const BYTES_PER_TOKEN: u64 = 4;
 
 impl Seen {
+    /// Of a whole answer that is at hand.
+    pub(crate) fn of_body(body: &[u8]) -> Self {
+        let mut seen = Self { bytes: body.len() as u64, ..Self::default() };
+        seen.summary.read_body(body);
+        seen
+    }
+
+    /// The error that the backend reported, whatever its status.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.summary.error.as_ref().map(|error| error.message.as_str())
+    }
+
     /// Payload bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes

@@ -103,12 +103,28 @@ pub(crate) fn compose(
     let length = gather.patch.settle(body.len()).map_err(|error| {
         Failure::ours(500, "bad_edit", format!("The request's edits do not fit its body: {error}."))
     })?;
-    compose_head(connection, exchange, call, wording.decision, length, &mut remarks, &mut gather.head)?;
+    let further = wording.sub_call.map_or(&[][..], |_| sub_call_headers(exchange));
+    let heading = Heading { decision: wording.decision, length, further };
+    compose_head(connection, exchange, call, &heading, &mut remarks, &mut gather.head)?;
     Ok(remarks)
 }
 
-/// Composes the head of a request whose body has `length` bytes: the client's, with what the backend, the gateway
-/// and the decision put into it.
+/// What a request's head is made of, beside the client's.
+pub(crate) struct Heading<'a> {
+    /// Whose edits it gets.
+    pub(crate) decision: Option<DecisionId>,
+    /// Bytes of the body.
+    pub(crate) length: usize,
+    /// Further fields.
+    pub(crate) further: &'a [(String, String)],
+}
+
+/// Fields that each of several calls for one answer gets.
+pub(crate) fn sub_call_headers(exchange: &Exchange) -> &[(String, String)] {
+    &exchange.generation.settings.looper.headers
+}
+
+/// Composes the head of a request: the client's, with what the backend, the gateway and the decision put into it.
 ///
 /// # Errors
 /// A header of the configuration that no request may carry.
@@ -116,8 +132,7 @@ pub(crate) fn compose_head(
     connection: &Connection,
     exchange: &Exchange,
     call: &Call<'_>,
-    decision: Option<DecisionId>,
-    length: usize,
+    heading: &Heading<'_>,
     remarks: &mut Vec<String>,
     head: &mut Vec<u8>,
 ) -> Result<(), Failure> {
@@ -127,7 +142,7 @@ pub(crate) fn compose_head(
     };
     let id = exchange.id.encode();
     let mut set: SmallVec<[Field<'_>; 8]> = SmallVec::new();
-    for (name, value) in &spec.headers {
+    for (name, value) in spec.headers.iter().chain(heading.further) {
         set.push(Field::new(name.as_bytes(), value.as_bytes()).map_err(malformed)?);
     }
     // The answer is read for usage and tool calls, so it must come as plain text.
@@ -137,7 +152,7 @@ pub(crate) fn compose_head(
 
     let mut headers = Headers { set, add: SmallVec::new(), remove: SmallVec::from_slice(&OURS), ours: 0 };
     headers.ours = headers.set.len();
-    if let Some(decision) = decision {
+    if let Some(decision) = heading.decision {
         headers.mutate(&exchange.generation.policy.edits(decision).headers, remarks)?;
     }
     let Headers { mut set, add, remove, .. } = headers;
@@ -156,7 +171,7 @@ pub(crate) fn compose_head(
     let request = UpstreamRequest {
         target: &target(spec.path(exchange.dialect()).unwrap_or_default(), view.query()),
         host: spec.authority.as_bytes(),
-        content_length: Some(length as u64),
+        content_length: Some(heading.length as u64),
         credentials: if keep { Credentials::Forward } else { Credentials::Remove },
         set: &set,
         add: &add,

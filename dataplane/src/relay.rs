@@ -2,18 +2,20 @@
 
 use std::time::Instant;
 
-use pintle_routing::flow::{Fault, Usage, UsageSource};
+use pintle_routing::flow::Fault;
+use pintle_routing::ids::Target;
 use pintle_routing::outcome::SessionAction;
-use pintle_routing::units::{Micros, Tokens, Usd};
+use pintle_routing::units::{Micros, Tokens};
 use smallvec::SmallVec;
 
 use crate::answer_head;
 use crate::attempt::Answered;
+use crate::bill;
 use crate::commit::{Commit, Committed};
 use crate::connection::{Connection, Exchange, GONE, Next};
 use crate::failure::Failure;
 use crate::fixed::Fixed;
-use crate::http::chunked::Tracker;
+use crate::framing::{Framing, Piece};
 use crate::http::head::{Field, ResponseFraming, Version};
 use crate::io::IoError;
 use crate::io::stream::Wait;
@@ -21,60 +23,6 @@ use crate::meters::Turn;
 use crate::observe::{Mark, Observer};
 use crate::turn::{FixedAnswer, Plan};
 use crate::worker::BUFFER;
-
-/// How far an answer's body has come.
-enum Framing {
-    Length(u64),
-    Chunked(Tracker),
-    Close,
-}
-
-/// What one piece of an answer amounts to.
-struct Piece {
-    /// Bytes of it that belong to the answer.
-    used: usize,
-    /// The answer has ended with it.
-    ended: bool,
-}
-
-impl Framing {
-    fn of(framing: ResponseFraming) -> Self {
-        match framing {
-            ResponseFraming::Empty => Self::Length(0),
-            ResponseFraming::Length(length) => Self::Length(length),
-            ResponseFraming::Chunked => Self::Chunked(Tracker::new()),
-            ResponseFraming::Close => Self::Close,
-        }
-    }
-
-    /// Follows `piece` and hands its payload to `payload`.
-    fn follow(&mut self, piece: &[u8], mut payload: impl FnMut(&[u8])) -> Result<Piece, Failure> {
-        match self {
-            Self::Length(left) => {
-                let used = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
-                *left -= used as u64;
-                payload(&piece[..used]);
-                Ok(Piece { used, ended: *left == 0 })
-            }
-            Self::Chunked(tracker) => {
-                let mut at = 0;
-                loop {
-                    match tracker.next_payload(piece, &mut at) {
-                        Ok(Some(run)) => payload(&piece[run]),
-                        Ok(None) => return Ok(Piece { used: at, ended: tracker.is_done() }),
-                        Err(error) => {
-                            return Err(Failure::upstream(502, "upstream_malformed", error.to_string()));
-                        }
-                    }
-                }
-            }
-            Self::Close => {
-                payload(piece);
-                Ok(Piece { used: piece.len(), ended: false })
-            }
-        }
-    }
-}
 
 /// How the answer ended.
 enum End {
@@ -296,43 +244,15 @@ impl Relay {
         let seen = self.observer.seen();
         exchange.flow.ending.finish_reason = seen.finish_reason().map(str::to_owned);
         let meters = &generation.meters.models[answered.target.model.index()];
-        let action = plan.route.action;
-        metrics::counter!(
-            "llm_routing_reason_codes_total",
-            "reason_code" => action.as_str(),
-            "model" => generation.policy.models()[answered.target.model.index()].name.clone()
-        )
-        .increment(1);
-        if plan.route.switched
-            && let Some(before) = exchange.flow.decided.as_ref().and_then(|decided| decided.session.as_ref())
-        {
-            metrics::counter!(
-                "llm_session_model_transitions_total",
-                "from_model" => before.model.clone(),
-                "to_model" => generation.policy.target_name(answered.target).to_owned()
-            )
-            .increment(1);
-        }
-        if matches!(action, SessionAction::Released(_)) {
-            generation.meters.breaches.increment(1);
-        }
+        count_action(exchange, plan, answered.target);
         if !self.success {
             return;
         }
-        let usage = Usage {
-            prompt: Tokens(seen.prompt_tokens().unwrap_or(plan.prompt_tokens.get())),
-            cached: seen.cached_tokens().map(Tokens),
-            completion: Tokens(seen.completion_tokens()),
-            source: if seen.prompt_tokens().is_some() { UsageSource::Backend } else { UsageSource::Estimate },
-        };
+        let usage = bill::usage(seen, plan.prompt_tokens);
         exchange.flow.usage = Some(usage);
-        if let Some(pricing) = generation.policy.models()[answered.target.model.index()].pricing.as_ref() {
-            let cached = usage.cached.map_or(0, Tokens::get).min(usage.prompt.get());
-            let cost = pricing.prompt.of(Tokens(usage.prompt.get() - cached)).get()
-                + pricing.cached.of(Tokens(cached)).get()
-                + pricing.completion.of(usage.completion).get();
-            exchange.flow.cost = Some(Usd(cost));
-            meters.cost(cost);
+        exchange.flow.cost = bill::cost(&generation.policy, answered.target, &usage);
+        if let Some(cost) = exchange.flow.cost {
+            meters.cost(cost.get());
         }
         if whole {
             meters.answered(&Turn {
@@ -343,6 +263,31 @@ impl Relay {
                 streamed: plan.stream,
             });
         }
+    }
+}
+
+/// Counts what session policy did with a turn that `target` answered.
+pub(crate) fn count_action(exchange: &Exchange, plan: &Plan, target: Target) {
+    let generation = &exchange.generation;
+    let action = plan.route.action;
+    metrics::counter!(
+        "llm_routing_reason_codes_total",
+        "reason_code" => action.as_str(),
+        "model" => generation.policy.models()[target.model.index()].name.clone()
+    )
+    .increment(1);
+    let served = generation.policy.target_name(target);
+    let before = exchange.flow.decided.as_ref().and_then(|decided| decided.session.as_ref());
+    if let Some(before) = before.filter(|before| !before.model.is_empty() && before.model != served) {
+        metrics::counter!(
+            "llm_session_model_transitions_total",
+            "from_model" => before.model.clone(),
+            "to_model" => served.to_owned()
+        )
+        .increment(1);
+    }
+    if matches!(action, SessionAction::Released(_)) {
+        generation.meters.breaches.increment(1);
     }
 }
 

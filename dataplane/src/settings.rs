@@ -18,6 +18,8 @@ pub struct Settings {
     pub pool: PoolSettings,
     /// How sessions are recognised and kept.
     pub session: SessionSettings,
+    /// How several models are asked for one answer.
+    pub looper: LooperSettings,
     /// What `GET /v1/models` lists.
     pub listed_models: Vec<String>,
     /// Keep the texts that decided in the flow document, so that the decision can be recomputed.
@@ -113,4 +115,13 @@ pub struct SessionSettings {
     pub tool_loop_ttl_ms: u64,
     /// For how long state at a provider holds its model, in milliseconds.
     pub provider_state_ttl_ms: u64,
+}
+
+/// How several models are asked for one answer.
+#[derive(Debug, Clone)]
+pub struct LooperSettings {
+    /// For all calls of one request together.
+    pub timeout: Duration,
+    /// Header fields that each call gets.
+    pub headers: Vec<(String, String)>,
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use pintle_routing::facts::{Dialect, Facts, SessionIdentity};
+use pintle_routing::flow::Attempt;
 use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
 use pintle_routing::ids::{DecisionId, Target};
 use pintle_routing::learned::Learned;
@@ -12,7 +13,7 @@ use pintle_routing::units::{Micros, Tokens};
 use pintle_sessions::{NameId, Record, Store};
 use smallvec::SmallVec;
 
-use crate::attempt::{self, Answered, Call, Caller, Failed};
+use crate::attempt::{self, Answered, Call, Caller, Failed, Letter};
 use crate::charge::Charge;
 use crate::connection::{Body, Connection, Exchange, Next};
 use crate::edit::SubCall;
@@ -22,10 +23,11 @@ use crate::flow::Decided;
 use crate::json;
 use crate::learned;
 use crate::local;
+use crate::looper;
 use crate::memory;
 use crate::outgoing::{Forwarded, Wording};
 use crate::relay;
-use crate::shared::now;
+use crate::shared::{Generation, now};
 use crate::upstream::backend::ModelBackends;
 
 /// Calls to backends that one request may cause.
@@ -92,6 +94,12 @@ pub(crate) async fn serve(
         }
         Conclusion::Refuse(refusal) => return Err(Failure::refusal(refusal)),
     };
+    let generation = exchange.generation.clone();
+    if let Some(several) = looper::plan(&generation, &plan)
+        && let Some(asked) = looper::asked(connection, exchange, body, several)?
+    {
+        return looper::serve(connection, exchange, body, plan, (several, asked)).await;
+    }
     let answered = reach(connection, exchange, &plan, body).await?;
     // The body is not needed any more, and the answer may take minutes.
     connection.consume();
@@ -218,27 +226,78 @@ async fn reach(
     body: Body,
 ) -> Result<Answered, Failure> {
     let generation = exchange.generation.clone();
-    let dialect = exchange.dialect();
-    let caller = Caller {
-        worker: connection.worker.clone(),
-        generation: generation.clone(),
-        client: connection.stream.slot().client(),
-        until: None,
-    };
+    let caller = Caller::of(connection, &generation, None);
+    let mut search = Search::new(&caller, plan, exchange.dialect());
+    let mut letter = Forwarded { connection, exchange, wording: plan.wording(body, None) };
     let mut last = None;
-    let mut attempts = 0;
+    let mut found = None;
     let targets = std::iter::once(plan.route.target).chain(plan.route.alternatives.iter().copied());
     for target in targets {
+        match search.reach(target, &mut letter).await {
+            Ok(answered) => found = Some(Ok(answered)),
+            Err(Missed::Final(failure)) => found = Some(Err(failure)),
+            Err(Missed::Unspoken(failure)) => {
+                last.get_or_insert(failure);
+            }
+            Err(Missed::Failed(failure)) => last = failure.or(last),
+        }
+        if found.is_some() {
+            break;
+        }
+    }
+    let attempts = search.attempts;
+    exchange.flow.attempts = attempts;
+    found.unwrap_or_else(|| Err(last.unwrap_or_else(|| no_backend(&generation, plan.route.target))))
+}
+
+/// No backend of a target could be tried.
+pub(crate) fn no_backend(generation: &Generation, target: Target) -> Failure {
+    let name = &generation.policy.models()[target.model.index()].name;
+    Failure::upstream(502, "no_backend", format!("Model {name} has no backend that could be tried."))
+}
+
+/// Why no backend of a target has begun to answer.
+pub(crate) enum Missed {
+    /// None of them speaks the client's API.
+    Unspoken(Failure),
+    /// None of them could be reached; the last failure, if one was tried.
+    Failed(Option<Failure>),
+    /// One of them may have seen the request.
+    Final(Failure),
+}
+
+/// A search for a backend, over the targets of one request.
+pub(crate) struct Search<'a> {
+    caller: &'a Caller,
+    plan: &'a Plan,
+    dialect: Dialect,
+    /// What was tried.
+    pub(crate) attempts: SmallVec<[Attempt; 1]>,
+}
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(caller: &'a Caller, plan: &'a Plan, dialect: Dialect) -> Self {
+        Self { caller, plan, dialect, attempts: SmallVec::new() }
+    }
+
+    /// Calls the backends of a target, one after another, until one begins to answer.
+    pub(crate) async fn reach(
+        &mut self,
+        target: Target,
+        letter: &mut impl Letter,
+    ) -> Result<Answered, Missed> {
+        let Self { caller, plan, dialect, attempts } = self;
+        let generation = &caller.generation;
         let model = &generation.upstreams.models[target.model.index()];
-        let preferred = preferred_backend(connection, plan, target, &generation);
-        let mut tried = barred(model, plan, target, exchange);
+        let preferred = preferred_backend(&caller.worker.shared.store, plan, target, generation);
+        let mut tried = barred(model, plan, target, generation, *dialect);
         if !model.backends.is_empty() && tried.len() == model.backends.len() {
-            last.get_or_insert_with(|| unspoken(&model.name, model, dialect));
-            continue;
+            return Err(Missed::Unspoken(unspoken(&model.name, model, *dialect)));
         }
         let most = tried.len() + MAX_ATTEMPTS_PER_MODEL;
-        while tried.len() < most && attempts < MAX_ATTEMPTS {
-            let picked = connection.worker.balancer.borrow_mut().pick(
+        let mut last = None;
+        while tried.len() < most && attempts.len() < MAX_ATTEMPTS {
+            let picked = caller.worker.balancer.borrow_mut().pick(
                 target.model.index(),
                 model,
                 preferred,
@@ -247,37 +306,42 @@ async fn reach(
             );
             let Some(index) = picked else { break };
             tried.push(index);
-            attempts += 1;
-            if attempts > 1 {
+            if !attempts.is_empty() {
                 generation.meters.retries.increment(1);
             }
-            let call = Call { target, backend: &model.backends[index], index, stateful: plan.stateful };
-            let wording = plan.wording(body, None);
-            let mut letter = Forwarded { connection, exchange, wording };
-            let (result, record) = attempt::call(&caller, &call, &mut letter).await;
-            exchange.flow.attempts.push(record);
+            let call = Call {
+                model: &model.name,
+                target,
+                backend: &model.backends[index],
+                index,
+                stateful: plan.stateful,
+            };
+            let (result, record) = attempt::call(caller, &call, letter).await;
+            attempts.push(record);
             match result {
                 Ok(answered) => return Ok(answered),
                 Err(Failed { failure, untouched }) if untouched && failure.status >= 500 => {
-                    last = Some(failure)
+                    last = Some(failure);
                 }
-                Err(Failed { failure, .. }) => return Err(failure),
+                Err(Failed { failure, .. }) => return Err(Missed::Final(failure)),
             }
         }
+        Err(Missed::Failed(last))
     }
-    Err(last.unwrap_or_else(|| {
-        let name = &generation.policy.models()[plan.route.target.model.index()].name;
-        Failure::upstream(502, "no_backend", format!("Model {name} has no backend that could be tried."))
-    }))
 }
 
 /// Backends of a target that cannot serve the request: those that do not speak its API, and, where one keeps the
 /// state that it refers to, all others.
-fn barred(model: &ModelBackends, plan: &Plan, target: Target, exchange: &Exchange) -> SmallVec<[usize; 4]> {
-    let names = &exchange.generation.names;
-    let keeps = |index| Some(names.backend(target.model, index)) == plan.keeper;
+fn barred(
+    model: &ModelBackends,
+    plan: &Plan,
+    target: Target,
+    generation: &Generation,
+    dialect: Dialect,
+) -> SmallVec<[usize; 4]> {
+    let keeps = |index| Some(generation.names.backend(target.model, index)) == plan.keeper;
     let keeper = (0..model.backends.len()).find(|index| keeps(*index));
-    let mute = |index: usize| model.backends[index].spec.path(exchange.dialect()).is_none();
+    let mute = |index: usize| model.backends[index].spec.path(dialect).is_none();
     (0..model.backends.len())
         .filter(|index| mute(*index) || keeper.is_some_and(|keeper| keeper != *index))
         .collect()
@@ -297,14 +361,8 @@ fn unspoken(name: &str, model: &ModelBackends, dialect: Dialect) -> Failure {
 }
 
 /// The backend that served the session's last turn on this model holds its prefix cache.
-fn preferred_backend(
-    connection: &Connection,
-    plan: &Plan,
-    target: Target,
-    generation: &crate::shared::Generation,
-) -> Option<usize> {
+fn preferred_backend(store: &Store, plan: &Plan, target: Target, generation: &Generation) -> Option<usize> {
     let before = plan.before.as_ref()?;
-    let store = &connection.worker.shared.store;
     if store.name(before.model)? != generation.policy.target_name(target) {
         return None;
     }

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod environment;
 mod kernel;
+mod loopers;
 mod meaning;
 mod output;
 mod pretrained;

@@ -36,6 +36,7 @@ use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
 use crate::kernel::{self, Kernel};
+use crate::loopers;
 use crate::meaning::{self, Meaning};
 use crate::sink::JournalSink;
 use crate::upgrade::{self, Host, Predecessor, Program, UpgradeError};
@@ -382,8 +383,9 @@ fn generation(
     meaning: &Meaning,
     earlier: Option<&Generation>,
 ) -> Generation {
-    let upstreams = Upstreams::build(wired.models, earlier.map(|generation| &generation.upstreams));
     let policy = prepared.policy;
+    let earlier_upstreams = earlier.map(|generation| &generation.upstreams);
+    let upstreams = Upstreams::build(wired.models, loopers::verifiers(&policy), earlier_upstreams);
     let reading = meaning.reading(&prepared.config, &policy).unwrap_or_else(|error| {
         warn!(%error, "no classifier: signals that take one are unknown");
         None

@@ -16,6 +16,8 @@ use pintle_dataplane::settings::{
 use pintle_dataplane::upstream::BackendSpec;
 use pintle_routing::policy::Policy;
 
+use crate::loopers;
+
 /// Length of accept queues; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
@@ -146,6 +148,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
             tool_loop_ttl_ms: u64::from(pintle.session.tool_loop_ttl_seconds) * 1000,
             provider_state_ttl_ms: u64::from(pintle.session.provider_state_ttl_seconds) * 1000,
         },
+        looper: loopers::settings(config),
         listed_models,
         record_inputs: false,
         trusted_identity: pintle.trusted_identity,

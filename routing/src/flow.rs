@@ -52,6 +52,9 @@ pub struct FlowDocument {
     pub verdict: VerdictRecord,
     /// Calls to backends, in order.
     pub upstream: Vec<Attempt>,
+    /// How several models were asked, if they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looper: Option<Box<Looped>>,
     /// Tokens, if the backend or an estimate told.
     pub usage: Option<Usage>,
     /// What the turn cost.
@@ -82,6 +85,7 @@ impl Default for FlowDocument {
             session: Session::default(),
             verdict: VerdictRecord::default(),
             upstream: Vec::new(),
+            looper: None,
             usage: None,
             cost_usd: None,
             timings: Timings::default(),
@@ -407,6 +411,42 @@ pub struct Attempt {
     /// What the kernel knew of the connection when the answer ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelView>,
+    /// What it was one of several calls for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sub_call: Option<Box<SubCall>>,
+}
+
+/// One of several calls that led to one answer. Usage and cost are there if it was answered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubCall {
+    /// Its number, from 0. An attempt after a failed one has the same.
+    pub id: u32,
+    /// What was asked: `original`, `synthesis`, `verification` or `entailment`.
+    pub ask: String,
+    /// How sure its answer was, in `[0,1]`, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<Usd>,
+}
+
+/// How several models were asked for one answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Looped {
+    /// `confidence`, `ratings` or `remom`.
+    pub algorithm: String,
+    /// Calls that were planned.
+    pub calls: u32,
+    /// The calls whose answers are the client's, a choice each; none if it failed.
+    pub choices: Vec<u32>,
+    /// One sentence for a person.
+    pub reason: String,
 }
 
 /// A connection as the kernel sees it (`TCP_INFO`), over all requests that it has carried.

@@ -36,6 +36,9 @@ pub const MAX_CALLS: usize = 64;
 /// Threshold on the scaled mean log probability (a mean of −0.75) where none is configured.
 pub const DEFAULT_LOGPROB_THRESHOLD: f64 = 0.75;
 
+/// What v0.3.0 takes for the margin of a token without a second likeliest one.
+const COMPAT_LONE_MARGIN: f64 = 2.0;
+
 /// What a decision asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -47,6 +50,17 @@ pub struct Plan {
     pub(crate) fail_on_error: bool,
     /// Calls in flight at once.
     pub(crate) concurrency: usize,
+    /// Who is asked by [`Ask::Entailment`].
+    pub(crate) verifier: Option<Verifier>,
+}
+
+/// A server that says how surely an answer follows from its question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verifier {
+    /// Its address; questions go to `/verify` below it.
+    pub url: String,
+    /// Seconds that one question may take.
+    pub timeout_seconds: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +110,21 @@ pub enum Ask {
         question: String,
         /// The answer that is judged.
         answer: String,
+        /// Least confidence of an answer that is accepted.
+        threshold: f64,
     },
+}
+
+impl Ask {
+    /// Its name in flow documents.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Original { .. } => "original",
+            Self::Synthesis { .. } => "synthesis",
+            Self::Verification { .. } => "verification",
+            Self::Entailment { .. } => "entailment",
+        }
+    }
 }
 
 /// What a model answered.
@@ -138,8 +166,8 @@ pub struct Run<'a> {
     in_flight: usize,
     /// Of `confidence`, how many targets were asked; of `remom`, how many rounds were begun.
     step: usize,
-    /// Ids of the current round's first call.
-    round_from: usize,
+    /// Ids of the rounds' first calls; of `confidence`, of each target's.
+    rounds: Vec<usize>,
     conclusion: Option<Conclusion>,
 }
 
@@ -164,7 +192,7 @@ impl Plan {
             waiting: std::collections::VecDeque::new(),
             in_flight: 0,
             step: 0,
-            round_from: 0,
+            rounds: Vec::new(),
             conclusion: None,
         };
         run.advance();
@@ -183,6 +211,29 @@ impl Plan {
     /// Whom it may ask, in the order in which it does.
     pub fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    /// Who is asked by [`Ask::Entailment`], if anybody is.
+    pub const fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
+    }
+
+    /// The tokens of tool calls' arguments are looked at by themselves.
+    pub const fn reads_arguments(&self) -> bool {
+        matches!(&self.kind, Kind::Confidence(Confidence { tokens: TokenFilter::ToolCallArguments, .. }))
+    }
+
+    /// The margin of a token that came without another to compare it with; `None` leaves it out of the mean.
+    pub const fn lone_margin(&self) -> Option<f64> {
+        match self.profile {
+            Profile::Compat => Some(COMPAT_LONE_MARGIN),
+            Profile::Pintle => None,
+        }
+    }
+
+    /// Answers of earlier rounds are part of the answer to the client.
+    pub const fn shows_rounds(&self) -> bool {
+        matches!(&self.kind, Kind::Remom(remom) if remom.intermediate)
     }
 }
 
@@ -228,6 +279,21 @@ impl Run<'_> {
         self.calls.len()
     }
 
+    /// The ids of each round's calls.
+    pub fn rounds(&self) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
+        let ends = self.rounds.iter().skip(1).copied().chain([self.calls.len()]);
+        self.rounds.iter().copied().zip(ends).map(|(from, to)| from..to)
+    }
+
+    fn begin_round(&mut self) {
+        self.step += 1;
+        self.rounds.push(self.calls.len());
+    }
+
+    fn round_from(&self) -> usize {
+        self.rounds.last().copied().unwrap_or(0)
+    }
+
     /// Ends the run now, with whatever is there: the caller's time is over.
     pub fn give_up(&mut self, why: &str) {
         if self.conclusion.is_none() {
@@ -268,7 +334,7 @@ impl Run<'_> {
         match &self.plan.kind {
             Kind::Confidence(confidence) => self.escalate(confidence),
             Kind::Ratings if self.step == 0 => {
-                self.step = 1;
+                self.begin_round();
                 for target in self.plan.targets.iter().take(MAX_CALLS) {
                     self.plan_call(*target, Ask::Original { top_logprobs: None, temperature: None }, None);
                 }

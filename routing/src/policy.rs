@@ -266,6 +266,11 @@ impl Policy {
         self.decisions[decision.index()].looper.as_ref()
     }
 
+    /// All plans.
+    pub fn loopers(&self) -> impl Iterator<Item = &Plan> {
+        self.decisions.iter().filter_map(|decision| decision.looper.as_ref())
+    }
+
     /// What a decision changes in the request.
     pub fn edits(&self, decision: DecisionId) -> &RequestEdits {
         &self.decisions[decision.index()].edits

@@ -17,6 +17,7 @@
 
 #[allow(unsafe_code)]
 mod blocks;
+pub mod completion;
 mod cursor;
 mod error;
 pub mod members;

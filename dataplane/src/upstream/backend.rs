@@ -139,6 +139,27 @@ pub struct Backend {
 static NEXT_CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
 impl Backend {
+    /// A backend, which keeps the health, the addresses and the TLS sessions that it had before.
+    fn new(mut spec: BackendSpec, before: Option<&Arc<Self>>) -> Self {
+        if let Some(before) = before {
+            spec.tls.clone_from(&before.spec.tls);
+        }
+        let addresses = match (spec.host.parse(), before) {
+            (Ok(ip), _) => Arc::new(vec![SocketAddr::new(ip, spec.port)]),
+            (Err(_), Some(before)) => before.addresses.load_full(),
+            (Err(_), None) => Arc::default(),
+        };
+        Self {
+            addresses: ArcSwap::new(addresses),
+            health: before.map(|backend| backend.health.clone()).unwrap_or_default(),
+            connections: before.map_or_else(
+                || NEXT_CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+                |backend| backend.connections,
+            ),
+            spec,
+        }
+    }
+
     /// Addresses of a name that one connection tries.
     pub const ADDRESSES_TRIED: usize = 4;
 
@@ -187,49 +208,35 @@ impl ModelBackends {
 pub struct Upstreams {
     /// In the order of `policy.models()`.
     pub models: Vec<ModelBackends>,
+    /// Servers that are no model's, by the URL that the configuration has for them.
+    pub services: Vec<Arc<Backend>>,
 }
 
 impl Upstreams {
     /// Builds the backends; one that `earlier` had at the same address keeps its health and addresses.
-    pub fn build(models: Vec<(String, Vec<BackendSpec>)>, earlier: Option<&Upstreams>) -> Self {
-        let known = |spec: &BackendSpec| {
-            earlier?.models.iter().flat_map(|model| &model.backends).find(|backend| backend.serves(spec))
+    pub fn build(
+        models: Vec<(String, Vec<BackendSpec>)>,
+        services: Vec<BackendSpec>,
+        earlier: Option<&Upstreams>,
+    ) -> Self {
+        let backend = |spec: BackendSpec| {
+            let before = earlier.and_then(|earlier| earlier.all().find(|backend| backend.serves(&spec)));
+            Arc::new(Backend::new(spec, before))
         };
         let models = models
             .into_iter()
-            .map(|(name, specs)| {
-                let backends = specs
-                    .into_iter()
-                    .map(|mut spec| {
-                        let before = known(&spec);
-                        if let Some(before) = before {
-                            // The sessions that it has remembered.
-                            spec.tls.clone_from(&before.spec.tls);
-                        }
-                        let addresses = match (spec.host.parse(), before) {
-                            (Ok(ip), _) => Arc::new(vec![SocketAddr::new(ip, spec.port)]),
-                            (Err(_), Some(before)) => before.addresses.load_full(),
-                            (Err(_), None) => Arc::default(),
-                        };
-                        Arc::new(Backend {
-                            addresses: ArcSwap::new(addresses),
-                            health: before.map(|backend| backend.health.clone()).unwrap_or_default(),
-                            connections: before.map_or_else(
-                                || NEXT_CONNECTIONS.fetch_add(1, Ordering::Relaxed),
-                                |backend| backend.connections,
-                            ),
-                            spec,
-                        })
-                    })
-                    .collect();
-                ModelBackends { name, backends }
-            })
+            .map(|(name, specs)| ModelBackends { name, backends: specs.into_iter().map(backend).collect() })
             .collect();
-        Self { models }
+        Self { models, services: services.into_iter().map(backend).collect() }
+    }
+
+    /// The server that the configuration knows by this URL.
+    pub fn service(&self, url: &str) -> Option<&Arc<Backend>> {
+        self.services.iter().find(|backend| backend.spec.name == url)
     }
 
     /// Every backend.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.models.iter().flat_map(|model| &model.backends)
+        self.models.iter().flat_map(|model| &model.backends).chain(&self.services)
     }
 }

@@ -92,7 +92,7 @@ mod tests {
                 tls: None,
             })
             .collect();
-        Upstreams::build(vec![("m".into(), specs)], None).models.remove(0)
+        Upstreams::build(vec![("m".into(), specs)], Vec::new(), None).models.remove(0)
     }
 
     #[test]

@@ -1,27 +1,59 @@
 //! From a decision's `algorithm` to a plan.
 
-use pintle_config::{Algorithm, ConfidenceAlgorithm, ModelCard, Profile, RemomAlgorithm};
+use pintle_config::{Algorithm, ConfidenceAlgorithm, Config, ModelCard, Profile, RemomAlgorithm};
 
 use super::confidence::{Confidence, Method, TokenFilter};
 use super::remom::{Compaction, Remom};
-use super::{Kind, MAX_CALLS, Plan};
+use super::{Kind, MAX_CALLS, Plan, Verifier};
 use crate::policy::ModelInfo;
 use crate::selection::Candidate;
 
 const DEFAULT_TRADEOFF: f64 = 0.3;
 const DEFAULT_SEED: u64 = 42;
 const DEFAULT_COMPACTION: usize = 1000;
+const DEFAULT_VERIFIER_SECONDS: u64 = 60;
 
-/// The plan of a decision whose algorithm asks several models; `None` for any other, and for one that has too few
-/// candidates for it.
+/// The plan of a decision whose algorithm asks several models, and what an operator should know about it. There is no
+/// plan where calls of several models are switched off, or where there are too few candidates.
 pub(crate) fn compile(
     algorithm: &Algorithm,
+    candidates: &[Candidate],
+    models: &[ModelInfo],
+    config: &Config,
+    profile: Profile,
+) -> (Option<Plan>, Option<String>) {
+    let kind = algorithm.kind.trim().to_ascii_lowercase();
+    let base = algorithm.session_aware.as_ref().map_or("", |block| block.base_method.trim());
+    let named = if kind == "session_aware" { base } else { &kind };
+    if !matches!(named, "confidence" | "ratings" | "remom") {
+        return (None, None);
+    }
+    let one = |why: &str| (None, Some(format!("{why}, so {named} asks one model, chosen as by static")));
+    if kind == "session_aware" {
+        return one("a session's policy weighs one model against another");
+    }
+    if config.global.integrations.looper.endpoint.trim().is_empty() {
+        return one(
+            "global.integrations.looper.endpoint is empty, which switches calls of several models off",
+        );
+    }
+    let Some(plan) = plan(algorithm, &kind, candidates, models, &config.routing.model_cards, profile) else {
+        return one("there are too few candidates");
+    };
+    let unjudged = plan.verifier.as_ref().is_some_and(|verifier| verifier.url.is_empty());
+    let note =
+        unjudged.then(|| "automix_entailment has no verifier_server_url: no answer is judged".to_owned());
+    (Some(plan), note)
+}
+
+fn plan(
+    algorithm: &Algorithm,
+    kind: &str,
     candidates: &[Candidate],
     models: &[ModelInfo],
     cards: &[ModelCard],
     profile: Profile,
 ) -> Option<Plan> {
-    let kind = algorithm.kind.trim().to_ascii_lowercase();
     let mut targets: Vec<_> = candidates.iter().map(|candidate| candidate.target).collect();
     let fails = |own: &str| {
         let own = if own.is_empty() { &algorithm.on_error } else { own };
@@ -29,12 +61,21 @@ pub(crate) fn compile(
     };
     let bounded =
         |most: i64| usize::try_from(most).ok().filter(|n| *n > 0).unwrap_or(MAX_CALLS).min(MAX_CALLS);
-    let (kind, fail_on_error, concurrency) = match kind.as_str() {
+    let mut verifier = None;
+    let (kind, fail_on_error, concurrency) = match kind {
         "confidence" if targets.len() > 1 => {
             let block = algorithm.confidence.clone().unwrap_or_default();
             let key = |at: &crate::ids::Target| order(&block, at.model.index(), candidates, models, cards);
             targets.sort_by(|a, b| key(a).total_cmp(&key(b)));
-            (Kind::Confidence(confidence(&block, profile)), fails(&block.on_error), 1)
+            let measured = confidence(&block, profile);
+            verifier = (measured.method == Method::Entailment).then(|| Verifier {
+                url: block.verifier_server_url.trim().trim_end_matches('/').to_owned(),
+                timeout_seconds: u64::try_from(block.verifier_timeout_seconds)
+                    .ok()
+                    .filter(|seconds| *seconds > 0)
+                    .unwrap_or(DEFAULT_VERIFIER_SECONDS),
+            });
+            (Kind::Confidence(measured), fails(&block.on_error), 1)
         }
         "ratings" if targets.len() > 1 => {
             let block = algorithm.ratings.clone().unwrap_or_default();
@@ -47,7 +88,7 @@ pub(crate) fn compile(
         }
         _ => return None,
     };
-    Some(Plan { profile, targets, kind, fail_on_error, concurrency })
+    Some(Plan { profile, targets, kind, fail_on_error, concurrency, verifier })
 }
 
 fn confidence(block: &ConfidenceAlgorithm, profile: Profile) -> Confidence {

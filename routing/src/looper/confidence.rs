@@ -177,7 +177,7 @@ impl Run<'_> {
 
     /// Accepts the last answer, has it judged, or asks the next model.
     pub(super) fn escalate(&mut self, confidence: &Confidence) {
-        if let Some(last) = self.answers(self.round_from).last().copied() {
+        if let Some(last) = self.answers(self.round_from()).last().copied() {
             let judged = self.calls.iter().any(|made| made.judges == Some(last));
             let content = |run: &Self| run.answer(last).map(|(_, answer)| answer.content.clone());
             if !judged && self.calls.len() < MAX_CALLS {
@@ -186,7 +186,9 @@ impl Run<'_> {
                     Method::SelfVerify => {
                         Some(Ask::Verification { prompt: verification_prompt(&question, &answer) })
                     }
-                    Method::Entailment => Some(Ask::Entailment { question, answer }),
+                    Method::Entailment => {
+                        Some(Ask::Entailment { question, answer, threshold: confidence.threshold })
+                    }
                     _ => None,
                 };
                 if let Some(ask) = ask {
@@ -206,8 +208,7 @@ impl Run<'_> {
         let Some(target) = next else {
             return self.conclude_with_what_is_there("No answer was sure enough; the last one stands.");
         };
-        self.step += 1;
-        self.round_from = self.calls.len();
+        self.begin_round();
         let top_logprobs = confidence.method.top_logprobs();
         self.plan_call(target, Ask::Original { top_logprobs, temperature: None }, None);
     }

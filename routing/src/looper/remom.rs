@@ -103,7 +103,7 @@ impl Remom {
 
 impl Run<'_> {
     pub(super) fn next_round(&mut self, remom: &Remom) {
-        let mut answers = self.answers(self.round_from);
+        let mut answers = self.answers(self.round_from());
         if self.step > 0 && answers.is_empty() {
             let reason = format!("No model answered in round {}.", self.step);
             self.conclusion = Some(Conclusion::Failed { reason });
@@ -135,8 +135,7 @@ impl Run<'_> {
                 .collect();
             Ask::Synthesis { prompt: remom.prompt(&self.question, &shown), temperature }
         };
-        self.step += 1;
-        self.round_from = self.calls.len();
+        self.begin_round();
         for target in remom.distribute(wanted.min(left), &self.plan.targets) {
             self.plan_call(target, ask.clone(), None);
         }

@@ -1,3 +1,4 @@
+use pintle_config::Config;
 use pintle_config::Profile::{self, Compat, Pintle};
 use proptest::prelude::*;
 
@@ -8,6 +9,10 @@ use crate::testing::config;
 
 /// Three models of 70b, 8b and 500m, in this order.
 fn policy(algorithm: &str, profile: Profile) -> Policy {
+    Policy::compile(&config_of(algorithm, profile), profile).unwrap()
+}
+
+fn config_of(algorithm: &str, profile: Profile) -> Config {
     let routing = format!(
         "  decisions: [{{name: d, priority: 1, rules: {{operator: AND, conditions: []}}, modelRefs: [{{model: small}}, {{model: large}}, {{model: frontier}}], algorithm: {{{algorithm}}}}}]\n"
     );
@@ -15,7 +20,7 @@ fn policy(algorithm: &str, profile: Profile) -> Policy {
     for (card, size) in config.routing.model_cards.iter_mut().zip(["70b", "8B", "500m"]) {
         card.param_size = size.into();
     }
-    Policy::compile(&config, profile).unwrap()
+    config
 }
 
 fn plan(algorithm: &str, profile: Profile) -> Plan {
@@ -156,7 +161,10 @@ fn a_verifier_is_asked_about_the_answer() {
     let first = run.next_call().unwrap();
     run.answered(first.id, text("because"));
     let judge = run.next_call().unwrap();
-    assert_eq!(judge.ask, Ask::Entailment { question: "why?".into(), answer: "because".into() });
+    assert_eq!(
+        judge.ask,
+        Ask::Entailment { question: "why?".into(), answer: "because".into(), threshold: 0.7 }
+    );
     run.failed(judge.id, "refused");
     assert!(matches!(run.conclusion(), Some(Conclusion::Failed { .. })), "on_error: fail");
 }
@@ -278,8 +286,36 @@ fn only_loopers_have_a_plan_and_only_with_enough_candidates() {
             "  decisions: [{{name: d, priority: 1, rules: {{operator: AND, conditions: []}}, modelRefs: [{{model: small}}], algorithm: {{type: {kind}}}}}]\n"
         )
     };
-    let of = |kind: &str| crate::testing::policy(&routing(kind), Pintle).looper(DecisionId(0)).is_some();
+    let of = |kind: &str| {
+        let policy = crate::testing::policy(&routing(kind), Pintle);
+        let said = policy.notes().iter().any(|note| note.what.contains("too few candidates"));
+        let asks = policy.looper(DecisionId(0)).is_some();
+        assert_ne!(asks, said, "{:?}", policy.notes());
+        asks
+    };
     assert!(!of("confidence") && !of("ratings") && of("remom"));
+}
+
+#[test]
+fn without_an_endpoint_no_decision_asks_several() {
+    let mut config = config_of("type: remom", Pintle);
+    config.global.integrations.looper.endpoint.clear();
+    let policy = Policy::compile(&config, Pintle).unwrap();
+    assert!(policy.looper(DecisionId(0)).is_none());
+    assert!(policy.notes()[0].what.contains("switches calls of several models off"), "{:?}", policy.notes());
+}
+
+#[test]
+fn calls_are_told_by_round() {
+    let plan = plan("type: remom, remom: {breadth_schedule: [3, 2]}", Pintle);
+    assert!(!plan.shows_rounds(), "a block that does not ask for them");
+    let mut run = plan.begin("why?");
+    while run.conclusion().is_none() {
+        for call in all(&mut run) {
+            run.answered(call.id, text("because"));
+        }
+    }
+    assert_eq!(run.rounds().collect::<Vec<_>>(), [0..3, 3..5, 5..6]);
 }
 
 #[test]

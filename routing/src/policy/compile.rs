@@ -79,7 +79,12 @@ pub(super) fn compile(
             profile,
             &mut learnt,
         );
-        if let Some(note) = &selection.note {
+        let (looper, looper_note) = match &decision.algorithm {
+            Some(algorithm) => looper::compile(algorithm, &candidates, &models, config, profile),
+            None => (None, None),
+        };
+        let note = selection.note.or(looper_note);
+        if let Some(note) = &note {
             let at = format!("routing.decisions[{:?}].algorithm", decision.name);
             notes.push(CompileError { at, what: note.clone() });
         }
@@ -93,11 +98,9 @@ pub(super) fn compile(
             guard: false,
             selector: selection.selector,
             algorithm: decision.algorithm.as_ref().map_or(String::new(), |a| a.kind.trim().to_owned()),
-            looper: decision.algorithm.as_ref().and_then(|algorithm| {
-                looper::compile(algorithm, &candidates, &models, &config.routing.model_cards, profile)
-            }),
+            looper,
             candidates,
-            note: selection.note,
+            note,
             session: selection.session_aware.then(|| Box::new(params(own, config, on_missing, profile))),
             fast_response: fast_response(decision),
             edits: RequestEdits::of(decision),

@@ -131,13 +131,8 @@ impl Parts<'_, '_> {
             "elo" => Selector::Elo(self.elo()),
             "automix" => Selector::Automix(self.automix()),
             "hybrid" => Selector::Hybrid(self.hybrid()),
-            "confidence" | "ratings" | "remom" => {
-                let note = format!(
-                    "{kind} asks several models per request, which this version does not: \
-                                    candidates are scored as by static"
-                );
-                return (self.statically(), Some(note));
-            }
+            // Several are asked; who serves the turns that go to one alone is chosen as by static.
+            "confidence" | "ratings" | "remom" => self.statically(),
             "router_dc" => {
                 let block = self.router_dc_block();
                 let descriptions = self.descriptions(block.use_capabilities);

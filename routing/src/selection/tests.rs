@@ -85,7 +85,7 @@ fn static_reads_the_scores_of_a_domain() {
 
 #[test]
 fn unknown_and_learned_algorithms_act_as_static_and_say_so() {
-    for kind in ["nosuch", "knn", "remom"] {
+    for kind in ["nosuch", "knn"] {
         let policy = with(&format!("type: {kind}"), Pintle);
         assert_eq!(choice(&policy, &LiveSignals::default()), "small");
         assert!(policy.notes()[0].what.contains(kind), "{:?}", policy.notes());
