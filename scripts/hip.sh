@@ -3,6 +3,8 @@
 #   scripts/hip.sh build    writes hip-kernels/prebuilt and hip-kernels/budgets.toml
 #   scripts/hip.sh check    builds aside and compares: digests where the compiler is the committed one, and in any case
 #                           that no kernel exceeds its budget; ends with 77 and a reason where clang 22 is absent
+#   scripts/hip.sh hip-rs   runs the tests of the runtime linked through hip_rs::sys with the CPU's libamdhip64; 77 where
+#                           there is no libclang, which hip-rs reads headers with, or no C++ compiler
 #   scripts/hip.sh nvcc     compiles for NVIDIA and keeps nothing; $NVCC names the compiler, 77 where there is none
 #   scripts/hip.sh install  installs the compiler (Debian, root)
 set -euo pipefail
@@ -59,8 +61,31 @@ nvcc_check() {
   echo "nvcc compiles the kernels for sm_80 and sm_90"
 }
 
+# hip-rs builds against a ROCm installation: here one of the shim's headers, the emulator's library and an empty hipBLAS.
+# Its place is fixed, since hip-rs does not look again once it is built.
+hip_rs_tests() {
+  local rocm
+  if ! compgen -G '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' >/dev/null && [[ -z ${LIBCLANG_PATH:-} ]]; then
+    echo "there is no libclang for hip-rs"
+    exit 77
+  fi
+  if ! command -v "${CXX:-g++}" >/dev/null || [[ $(uname -m) != x86_64 ]]; then
+    echo "the emulator needs x86-64 and a C++ compiler"
+    exit 77
+  fi
+  rocm=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/rocm-shim
+  mkdir -p "$rocm/lib"
+  ln -sfn "$PWD/rocm-shim/include" "$rocm/include"
+  emu/build_hip.sh "$rocm/emulator/gfx942" MFMA
+  ln -sf ../emulator/gfx942/libamdhip64.so "$rocm/lib/libamdhip64.so"
+  echo | "${CXX:-g++}" -x c++ -shared -fPIC -o "$rocm/lib/libhipblas.so" -
+  ROCM_PATH=$rocm PINTLE_EMULATOR=$rocm/emulator LD_LIBRARY_PATH=$rocm/emulator/gfx942:$rocm/lib \
+    cargo test --package pintle-hip --features hip-rs --lib
+}
+
 case ${1:-check} in
 install) install_compiler ;;
+hip-rs) hip_rs_tests ;;
 nvcc) nvcc_check ;;
 build)
   need_compiler
@@ -88,7 +113,7 @@ check)
   python3 model/predict.py --check ../docs/gpu.md
   ;;
 *)
-  sed -n '2,8s/^# \{0,1\}//p' "$self"
+  sed -n '2,10s/^# \{0,1\}//p' "$self"
   exit 2
   ;;
 esac

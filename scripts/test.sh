@@ -142,6 +142,10 @@ hip_emulator() {
   hip-kernels/emu/test.sh
 }
 
+hip_linked() {
+  scripts/hip.sh hip-rs
+}
+
 export PINTLE_BIN=$target/debug/pintle
 wanted=("$@")
 want() {
@@ -157,6 +161,7 @@ want licences && stage "licences and sources" check licences
 want advisories && stage "security advisories" check advisories
 want hip && stage "GPU code objects" check hip_code
 want hip && stage "GPU kernels on the CPU" counted hip_emulator
+want hip && stage "HIP linked through hip-rs" check hip_linked
 want unit && stage "unit and property tests" counted unit_tests
 want binary && stage "build of the binary" check build_binary
 want system && stage "whole-system tests" counted system_tests

@@ -9,10 +9,6 @@ use std::sync::Arc;
 use crate::entry::{ATTRIBUTE_PROCESSORS, ATTRIBUTE_WAVE, EntryPoints};
 use crate::error::{HipError, NO_DEVICE, Unavailable};
 
-/// Names under which the system's loader is asked for the library, newest first.
-const NAMES: [&str; 3] = ["libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"];
-/// Where ROCm puts it when the loader has not been told.
-const FOLDER: &str = "/opt/rocm/lib";
 /// HIP 6 laid device properties out anew, under a name of its own.
 const LEAST_MAJOR: c_int = 6;
 /// `hipRuntimeGetVersion` is major * 10^7 + minor * 10^5 + patch.
@@ -186,9 +182,11 @@ impl fmt::Display for Version {
 
 #[cfg(not(feature = "hip-rs"))]
 fn open_any() -> Result<EntryPoints, Unavailable> {
+    // Newest first; and where ROCm puts them when the system's loader has not been told.
+    let names = ["libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"];
     let mut why = Vec::new();
-    for folder in [None, Some(FOLDER)] {
-        for name in NAMES {
+    for folder in [None, Some("/opt/rocm/lib")] {
+        for name in names {
             let name = folder.map_or_else(|| name.to_owned(), |folder| format!("{folder}/{name}"));
             match EntryPoints::open(&name) {
                 Err(Unavailable::NoLibrary(error)) => why.push(error),

@@ -4,20 +4,24 @@
 //! [`Lane::finished`] sees that everything is done that was queued before [`Lane::seal`]. The host may touch a lane's
 //! [`Staging`] memory only while the lane is idle; the device reads and writes it only while it is not. So no copy
 //! ever races with the host, without anybody having to promise it.
-#![allow(unsafe_code, reason = "calls of the HIP library, memory that a device reads and writes")]
+#![allow(unsafe_code, reason = "calls of the HIP library")]
 
 use std::cell::Cell;
-use std::ffi::{c_uint, c_void};
-use std::ptr::NonNull;
+use std::ffi::c_void;
 use std::rc::Rc;
 
 use crate::abi::{Arguments, Plain};
 use crate::device::{Device, DeviceBuffer};
-use crate::entry::{
-    CAPTURE_THREAD_LOCAL, DEVICE_TO_HOST, EVENT_DISABLE_TIMING, HOST_TO_DEVICE, Handle, STREAM_NON_BLOCKING,
-};
+use crate::entry::{CAPTURE_THREAD_LOCAL, DEVICE_TO_HOST, HOST_TO_DEVICE, Handle};
 use crate::error::{Class, Error, HipError, NOT_READY};
 use crate::module::Function;
+
+mod handles;
+mod staging;
+
+pub use handles::Graph;
+use handles::{Captured, Event, Stream};
+pub use staging::Staging;
 
 /// A queue of work on a device. Cheap to clone; what is queued is done in order.
 #[derive(Clone)]
@@ -78,23 +82,6 @@ impl Lane {
             self.0.state.set(State::Open);
         }
         self.0.stream.handle
-    }
-
-    /// Pinned host memory for `len` items, zeros at first, that copies of this lane begin or end in.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses.
-    pub fn staging<T: Plain>(&self, len: usize) -> Result<Staging<T>, Error> {
-        let bytes = len.max(1).saturating_mul(size_of::<T>());
-        let mut memory: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the address is written to the pointer given.
-        unsafe { self.device().entry().hipHostMalloc(&mut memory, bytes, 0)? };
-        let items = NonNull::new(memory.cast::<T>())
-            .ok_or_else(|| Error::Program("hipHostMalloc succeeded without memory".to_owned()))?;
-        // SAFETY: this many bytes were allocated.
-        unsafe { items.as_ptr().cast::<u8>().write_bytes(0, bytes) };
-        Ok(Staging { lane: self.clone(), items, len })
     }
 
     /// Queues a copy of the first `count` items of `from` to `to`, from item `at` on.
@@ -212,13 +199,7 @@ impl Lane {
         let captured = capture.end();
         queued?;
         let captured = captured?;
-        let mut exec: Handle = std::ptr::null_mut();
-        // SAFETY: the graph lives; no node and no log is asked for; the handle is written to the pointer given.
-        unsafe {
-            let (node, log) = (std::ptr::null_mut(), std::ptr::null_mut());
-            entry.hipGraphInstantiate(&mut exec, captured.handle, node, log, 0)?;
-        }
-        Ok(Graph { device: self.device().clone(), exec })
+        Ok(Graph::of(self, &captured)?)
     }
 
     /// Queues everything that a graph was captured from.
@@ -229,13 +210,10 @@ impl Lane {
     ///
     /// # Panics
     ///
-    /// While the lane captures.
+    /// While the lane captures, or if the graph was captured on another one.
     pub fn replay(&self, graph: &Graph) -> Result<(), HipError> {
         assert_ne!(self.0.state.get(), State::Capturing, "no graph is replayed within a capture");
-        let stream = self.queueing();
-        // SAFETY: graph and stream live and are of one device; what the graph's launches need is promised by who
-        // queued them.
-        unsafe { self.device().entry().hipGraphLaunch(graph.exec, stream) }
+        graph.launch(self)
     }
 
     /// Marks the end of what is queued, for [`Self::finished`].
@@ -315,155 +293,11 @@ impl Drop for Capture<'_> {
 impl Lane {
     fn end_capture(&self) -> Result<Captured, HipError> {
         self.0.state.set(State::Idle);
-        let end = || {
-            let mut handle: Handle = std::ptr::null_mut();
-            // SAFETY: the stream lives; the handle is written to the pointer given.
-            unsafe { self.device().entry().hipStreamEndCapture(self.0.stream.handle, &mut handle)? };
-            Ok(Captured { device: self.device().clone(), handle })
-        };
-        let captured = end();
+        let captured = Captured::end(self.device(), &self.0.stream);
         if captured.is_err() {
             // Usually the failure has ended it. Where it has not, the stream would take nothing any more.
-            let _: Result<Captured, HipError> = end();
+            let _ = Captured::end(self.device(), &self.0.stream);
         }
         captured
-    }
-}
-
-/// What a capture gives, before it can be launched.
-struct Captured {
-    device: Device,
-    handle: Handle,
-}
-
-impl Drop for Captured {
-    fn drop(&mut self) {
-        // SAFETY: made and not destroyed before. An error means that the device is dead.
-        let _ = unsafe { self.device.entry().hipGraphDestroy(self.handle) };
-    }
-}
-
-/// Launches that are queued by one call.
-pub struct Graph {
-    device: Device,
-    exec: Handle,
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        // SAFETY: made and not destroyed before; the library defers what is queued. An error means that the device is
-        // dead.
-        let _ = unsafe { self.device.entry().hipGraphExecDestroy(self.exec) };
-    }
-}
-
-/// Pinned host memory of a lane.
-pub struct Staging<T: Plain> {
-    lane: Lane,
-    items: NonNull<T>,
-    len: usize,
-}
-
-impl<T: Plain> Staging<T> {
-    /// Number of items.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no item.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The items.
-    ///
-    /// # Panics
-    ///
-    /// If the lane is busy.
-    #[must_use]
-    pub fn read(&self) -> &[T] {
-        assert!(self.lane.is_idle(), "staging memory is read while its lane is busy");
-        // SAFETY: allocated, initialised, and no copy writes it: the lane is idle, and a later copy into this memory
-        // borrows it for writing, which ends the slice.
-        unsafe { std::slice::from_raw_parts(self.items.as_ptr(), self.len) }
-    }
-
-    /// The items, to be changed.
-    ///
-    /// # Panics
-    ///
-    /// If the lane is busy.
-    pub fn write(&mut self) -> &mut [T] {
-        assert!(self.lane.is_idle(), "staging memory is written while its lane is busy");
-        // SAFETY: as in `read`; no copy reads it either, since a later one borrows it.
-        unsafe { std::slice::from_raw_parts_mut(self.items.as_ptr(), self.len) }
-    }
-
-    fn check(&self, lane: &Lane, count: usize) -> Result<(), Error> {
-        assert!(Rc::ptr_eq(&self.lane.0, &lane.0), "staging memory belongs to one lane");
-        assert_ne!(lane.0.state.get(), State::Capturing, "a copy cannot be captured");
-        if count > self.len {
-            return Err(Error::Range { at: 0, count, len: self.len });
-        }
-        Ok(())
-    }
-}
-
-impl<T: Plain> Drop for Staging<T> {
-    fn drop(&mut self) {
-        // A refusal that says nothing about the work is asked again; who still is not told leaves the memory allocated
-        // rather than have the device write to what is somebody else's by then.
-        if !self.lane.is_idle() && self.lane.wait().is_err() && !self.lane.is_idle() {
-            let _ = self.lane.wait();
-            if !self.lane.is_idle() {
-                return;
-            }
-        }
-        // SAFETY: allocated and not freed before; no copy is under way. An error means that the device is dead.
-        let _ = unsafe { self.lane.device().entry().hipHostFree(self.items.as_ptr().cast()) };
-    }
-}
-
-struct Stream {
-    device: Device,
-    handle: Handle,
-}
-
-impl Stream {
-    fn new(device: &Device) -> Result<Self, HipError> {
-        let mut handle: Handle = std::ptr::null_mut();
-        // SAFETY: the handle is written to the pointer given.
-        unsafe { device.entry().hipStreamCreateWithFlags(&mut handle, STREAM_NON_BLOCKING)? };
-        Ok(Self { device: device.clone(), handle })
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // SAFETY: made and not destroyed before. An error means that the device is dead.
-        let _ = unsafe { self.device.entry().hipStreamDestroy(self.handle) };
-    }
-}
-
-struct Event {
-    device: Device,
-    handle: Handle,
-}
-
-impl Event {
-    fn new(device: &Device) -> Result<Self, HipError> {
-        let mut handle: Handle = std::ptr::null_mut();
-        // SAFETY: the handle is written to the pointer given.
-        unsafe { device.entry().hipEventCreateWithFlags(&mut handle, EVENT_DISABLE_TIMING as c_uint)? };
-        Ok(Self { device: device.clone(), handle })
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: made and not destroyed before. An error means that the device is dead.
-        let _ = unsafe { self.device.entry().hipEventDestroy(self.handle) };
     }
 }

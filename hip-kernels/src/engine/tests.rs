@@ -53,9 +53,6 @@ fn fill_slots(emulator: &Emulator, loaded: &Loaded<Topk>, slots: usize) -> Vec<s
 #[test]
 fn many_ask_and_each_gets_its_own_answer() {
     for target in [Target::Gfx942, Target::Gfx1100] {
-        if cfg!(feature = "hip-rs") && target == Target::Gfx1100 {
-            continue;
-        }
         let Some((_emulator, hip)) = gpu(target) else { return };
         let (engine, loaded) = start(&hip, OPTIONS);
         std::thread::scope(|scope| {
