@@ -6,7 +6,9 @@
 //! fixed answer) share core 0. CPU time is that of all threads of the proxy's processes, from
 //! `/proc/PID/task/*/schedstat`, divided by the requests that wrk counted.
 //!
-//! Not measured: latency under a given rate, TLS, several cores. See docs/performance.md.
+//! Then the same with an origin that speaks TLS 1.3, whose certificate both check.
+//!
+//! Not measured: latency under a given rate, several cores. See docs/performance.md.
 
 use std::error::Error;
 use std::fs;
@@ -14,6 +16,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -44,23 +48,48 @@ fn main() {
     }
 }
 
-fn run() -> Outcome<()> {
-    let dir = tempfile::tempdir()?;
-    let pintle_binary = pintle_binary()?;
-    let origin = free_port()?;
-    let _origin = nginx(dir.path(), "origin", &origin_configuration(origin), 0)?;
-    wait_for(origin)?;
-    let nginx_port = free_port()?;
-    let nginx = nginx(dir.path(), "proxy", &proxy_configuration(nginx_port, origin), 1)?;
-    wait_for(nginx_port)?;
-    let pintle_port = free_port()?;
-    let pintle = pintle(&pintle_binary, dir.path(), pintle_port, origin)?;
-    wait_for(pintle_port)?;
+/// What the origin speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Http,
+    Https,
+}
 
-    let peers = [("nginx", nginx_port, &nginx), ("pintle", pintle_port, &pintle)];
+impl Origin {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
     println!(
         "{ROUNDS} rounds of {SECONDS} s each, {CONNECTIONS} connections, alternating; medians [min..max]"
     );
+    for origin in [Origin::Http, Origin::Https] {
+        println!("\norigin over {}", origin.scheme());
+        compare(origin)?;
+    }
+    Ok(())
+}
+
+fn compare(speaks: Origin) -> Outcome<()> {
+    let dir = tempfile::tempdir()?;
+    let pintle_binary = pintle_binary()?;
+    certify(dir.path())?;
+    let origin = free_port()?;
+    let _origin = nginx(dir.path(), "origin", &origin_configuration(origin, speaks), 0)?;
+    wait_for(origin)?;
+    let nginx_port = free_port()?;
+    let nginx = nginx(dir.path(), "proxy", &proxy_configuration(nginx_port, origin, speaks), 1)?;
+    wait_for(nginx_port)?;
+    let pintle_port = free_port()?;
+    let pintle = pintle(&pintle_binary, dir.path(), pintle_port, origin, speaks)?;
+    wait_for(pintle_port)?;
+
+    let peers = [("nginx", nginx_port, &nginx), ("pintle", pintle_port, &pintle)];
     for (title, size) in SIZES {
         let script = dir.path().join("post.lua");
         fs::write(&script, lua(size))?;
@@ -104,7 +133,7 @@ fn run() -> Outcome<()> {
         println!("  pintle / nginx, CPU per request: {}", spread(&mut ratios, 2));
         println!("  pintle's worker alone, CPU us/request: {}", spread(&mut workers, 1));
     }
-    println!("\npeak memory: nginx {} KiB, pintle {} KiB", peak_kib(nginx.0.id())?, peak_kib(pintle.0.id())?);
+    println!("  peak memory: nginx {} KiB, pintle {} KiB", peak_kib(nginx.0.id())?, peak_kib(pintle.0.id())?);
     Ok(())
 }
 
@@ -127,7 +156,8 @@ impl Drop for Process {
 
 fn nginx(dir: &Path, name: &str, configuration: &str, core: usize) -> Outcome<Process> {
     let file = dir.join(format!("{name}.conf"));
-    fs::write(&file, configuration.replace("@DIR@", &dir.join(name).display().to_string()))?;
+    let configuration = configuration.replace("@DIR@", &dir.join(name).display().to_string());
+    fs::write(&file, configuration.replace("@CERTIFICATES@", &dir.display().to_string()))?;
     fs::create_dir_all(dir.join(name))?;
     let child = Command::new("taskset")
         .args(["-c", &core.to_string(), "nginx", "-p"])
@@ -145,24 +175,58 @@ http { access_log off; client_body_temp_path @DIR@/body; proxy_temp_path @DIR@/p
 fastcgi_temp_path @DIR@/fastcgi; uwsgi_temp_path @DIR@/uwsgi; scgi_temp_path @DIR@/scgi; \
 keepalive_requests 100000000; client_max_body_size 32m; client_body_buffer_size 64k;\n";
 
-fn origin_configuration(port: u16) -> String {
+/// An authority and the origin's certificate, in files of `dir`.
+fn certify(dir: &Path) -> Outcome<()> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let key = KeyPair::generate()?;
+    let origin = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
+    fs::write(dir.join("ca.pem"), authority.pem())?;
+    fs::write(dir.join("origin.pem"), origin.pem())?;
+    fs::write(dir.join("origin.key"), key.serialize_pem())?;
+    Ok(())
+}
+
+fn origin_configuration(port: u16, speaks: Origin) -> String {
     let answer = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop"}],"usage":{"prompt_tokens":20,"completion_tokens":2,"total_tokens":22}}"#;
+    let tls = match speaks {
+        Origin::Http => "",
+        Origin::Https => {
+            "ssl; ssl_protocols TLSv1.3; ssl_certificate @CERTIFICATES@/origin.pem; \
+             ssl_certificate_key @CERTIFICATES@/origin.key"
+        }
+    };
     format!(
-        "{NGINX_COMMON} server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; return 200 '{answer}'; }} }} }}"
+        "{NGINX_COMMON} server {{ listen 127.0.0.1:{port} {tls}; location / {{ default_type application/json; return 200 '{answer}'; }} }} }}"
     )
 }
 
-fn proxy_configuration(port: u16, origin: u16) -> String {
+fn proxy_configuration(port: u16, origin: u16, speaks: Origin) -> String {
+    let scheme = speaks.scheme();
+    let tls = match speaks {
+        Origin::Http => "",
+        Origin::Https => {
+            "proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1; \
+             proxy_ssl_trusted_certificate @CERTIFICATES@/ca.pem;"
+        }
+    };
     format!(
         "{NGINX_COMMON} upstream o {{ server 127.0.0.1:{origin}; keepalive 256; keepalive_requests 100000000; }} \
-         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://o; proxy_http_version 1.1; \
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {scheme}://o; {tls} proxy_http_version 1.1; \
          proxy_set_header Connection ''; proxy_buffering off; }} }} }}"
     )
 }
 
-fn pintle(binary: &Path, dir: &Path, port: u16, origin: u16) -> Outcome<Process> {
+fn pintle(binary: &Path, dir: &Path, port: u16, origin: u16, speaks: Origin) -> Outcome<Process> {
     let file = dir.join("pintle.yaml");
-    fs::write(&file, pintle_configuration(port, origin, free_port()?))?;
+    let mut configuration =
+        pintle_configuration(port, &format!("{}://127.0.0.1:{origin}", speaks.scheme()), free_port()?);
+    if speaks == Origin::Https {
+        let ca = dir.join("ca.pem");
+        configuration.push_str(&format!("    tls: {{system_roots: false, ca_file: {}}}\n", ca.display()));
+    }
+    fs::write(&file, configuration)?;
     let child = Command::new("taskset")
         .args(["-c", "1"])
         .arg(binary)
@@ -176,10 +240,10 @@ fn pintle(binary: &Path, dir: &Path, port: u16, origin: u16) -> Outcome<Process>
 }
 
 /// Three priced models at one origin, four kinds of signals, three decisions with session policy.
-fn pintle_configuration(port: u16, origin: u16, admin: u16) -> String {
+fn pintle_configuration(port: u16, origin: &str, admin: u16) -> String {
     let model = |name: &str, prices: [f64; 3]| {
         format!(
-            "    - name: {name}\n      backend_refs: [{{name: origin, endpoint: \"127.0.0.1:{origin}\"}}]\n      \
+            "    - name: {name}\n      backend_refs: [{{name: origin, endpoint: \"{origin}\"}}]\n      \
              pricing: {{prompt_per_1m: {}, completion_per_1m: {}, cached_input_per_1m: {}}}\n",
             prices[0], prices[1], prices[2]
         )

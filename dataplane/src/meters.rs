@@ -40,6 +40,10 @@ pub fn describe() {
         "Attempts after a first one failed before the request was sent"
     );
     describe_counter!("pintle_upstream_failures_total", "Failed attempts, by backend and reason");
+    describe_counter!(
+        "pintle_upstream_tls_handshakes_total",
+        "TLS handshakes with backends, by host and port, version and whether a session was resumed"
+    );
     describe_counter!("pintle_session_lock_breaches_total", "Hard locks that could not be kept");
     describe_counter!(
         "pintle_session_not_stored_total",

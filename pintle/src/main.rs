@@ -12,6 +12,7 @@ mod pretrained;
 mod resolve;
 mod serve;
 mod sink;
+mod trust;
 mod upgrade;
 mod wire;
 

@@ -145,7 +145,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     meters::describe();
     kernel::describe();
 
-    let wired = wire::backends(config, &prepared.policy, &prepared.secrets);
+    let wired = wire::backends(config, &prepared.policy, &prepared.secrets)?;
     for warning in &wired.warnings {
         warn!("{warning}");
     }
@@ -446,7 +446,10 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
         Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
     }
     let bytes = prepared.bytes.clone();
-    let wired = wire::backends(&prepared.config, &prepared.policy, &prepared.secrets);
+    let wired = match wire::backends(&prepared.config, &prepared.policy, &prepared.secrets) {
+        Ok(wired) => wired,
+        Err(error) => return refused(before.policy.digest_hex(), error.to_string(), Value::Null),
+    };
     notes.extend(wired.warnings.iter().cloned());
     let findings = findings(&prepared.report);
     shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pintle_config::endpoint;
+use pintle_config::endpoint::{self, Endpoint};
 use pintle_config::secrets::{Secret, Secrets};
 use pintle_config::{BackendRef, Config, ProviderModel, Workers, is_pseudo_listener};
 use pintle_dataplane::io::runtime::DriverChoice;
@@ -13,10 +13,11 @@ use pintle_dataplane::json::text::quote_into;
 use pintle_dataplane::settings::{
     Limits, ListenerSettings, PoolSettings, SessionSettings, Settings, Startup, Timeouts,
 };
-use pintle_dataplane::upstream::BackendSpec;
+use pintle_dataplane::upstream::{BackendSpec, TlsClient, Trust};
 use pintle_routing::policy::Policy;
 
 use crate::loopers;
+use crate::trust::{self, TrustError};
 
 /// Length of accept queues; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -35,6 +36,8 @@ pub(crate) enum WireError {
     ListenerPort { name: String, port: i64 },
     #[error("global.pintle.admin.listen: {0:?} is not an address and port")]
     AdminAddress(String),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 /// What is fixed for the life of the process.
@@ -67,7 +70,7 @@ pub(crate) fn startup(
                 api_keys: listener.api_keys.iter().map(|key| key.expose().to_owned()).collect(),
             })
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, WireError>>()?;
     if listeners.is_empty() {
         return Err(WireError::NoListener);
     }
@@ -179,7 +182,15 @@ pub(crate) struct Wired {
 }
 
 /// The backends of every model of `policy`.
-pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> Wired {
+///
+/// # Errors
+/// A backend speaks TLS, and what `global.pintle.tls` names cannot be used.
+pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> Result<Wired, WireError> {
+    let refs = config.providers.models.iter().flat_map(|provider| &provider.backend_refs);
+    let trust = match refs.map(place).any(|place| place.https) {
+        true => Some(trust::load(&config.global.pintle.tls)?),
+        false => None,
+    };
     let mut warnings = Vec::new();
     let models = policy
         .models()
@@ -190,7 +201,8 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
             let entries = config.providers.models.iter().enumerate();
             for (entry, provider) in entries.filter(|(_, provider)| provider.name == model.name) {
                 for (index, backend) in provider.backend_refs.iter().enumerate() {
-                    match backend_spec(config, provider, backend, index, secrets.key(entry, index)) {
+                    let key = secrets.key(entry, index);
+                    match backend_spec(config, provider, backend, index, key, trust.as_ref()) {
                         Ok(spec) => specs.push(spec),
                         Err(why) => warnings.push(format!("model {}: {why}", model.name)),
                     }
@@ -199,14 +211,7 @@ pub(crate) fn backends(config: &Config, policy: &Policy, secrets: &Secrets) -> W
             (model.name.clone(), specs)
         })
         .collect();
-    Wired { models, warnings }
-}
-
-/// Why a backend is not served yet. A key must never go out over plain HTTP because TLS was asked for in vain.
-fn unserved_backend(backend: &BackendRef) -> Option<&'static str> {
-    endpoint::split(address(backend), &backend.protocol)
-        .https
-        .then_some("TLS to backends is not spoken yet; it is left out")
+    Ok(Wired { models, warnings })
 }
 
 /// Where a backend is: a provider's URL counts before its endpoint.
@@ -214,17 +219,8 @@ fn address(backend: &BackendRef) -> &str {
     if backend.base_url.is_empty() { &backend.endpoint } else { &backend.base_url }
 }
 
-/// What of a configuration this version does not serve, for `config check`.
-pub(crate) fn unserved(config: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    for provider in &config.providers.models {
-        for backend in &provider.backend_refs {
-            if let Some(why) = unserved_backend(backend) {
-                lines.push(format!("model {}: backend {:?}: {why}", provider.name, address(backend)));
-            }
-        }
-    }
-    lines
+fn place(backend: &BackendRef) -> Endpoint {
+    endpoint::split(address(backend), &backend.protocol)
 }
 
 fn backend_spec(
@@ -233,20 +229,26 @@ fn backend_spec(
     backend: &BackendRef,
     index: usize,
     key: Option<&Secret>,
+    trust: Option<&Arc<Trust>>,
 ) -> Result<BackendSpec, String> {
     let name = match (backend.name.is_empty(), index) {
         (false, _) => backend.name.clone(),
         (true, 0) => "primary".to_owned(),
         (true, index) => format!("backend-{}", index + 1),
     };
-    let address = address(backend);
-    let place = endpoint::split(address, &backend.protocol);
-    if let Some(why) = unserved_backend(backend) {
-        return Err(format!("backend {name}: {why}"));
-    }
+    let place = place(backend);
     if place.host.is_empty() {
-        return Err(format!("backend {name}: no host in {address:?}"));
+        return Err(format!("backend {name}: no host in {:?}; it is left out", address(backend)));
     }
+    let tls = match trust.filter(|_| place.https) {
+        Some(trust) => Some(TlsClient::new(&place.host, trust).map_err(|_| {
+            format!(
+                "backend {name}: {:?} is not a host that a certificate can be for; it is left out",
+                place.host
+            )
+        })?),
+        None => None,
+    };
     let paths = paths(provider, backend, &place.path);
     let mut headers: Vec<(String, String)> = Vec::new();
     if let Some(key) = key {
@@ -287,7 +289,7 @@ fn backend_spec(
             .map(|card| card.loras.iter().map(|lora| literal(&lora.name)).collect())
             .unwrap_or_default(),
         headers,
-        tls: None,
+        tls,
     })
 }
 
@@ -316,15 +318,17 @@ fn paths(provider: &ProviderModel, backend: &BackendRef, base: &str) -> Paths {
         "" => path,
         version => format!("{path}?api-version={version}"),
     };
+    // Anthropic's SDKs name the host alone.
+    let version = if prefix.ends_with("/v1") { "" } else { "/v1" };
     if is_anthropic(provider) {
-        let own = if prefix.ends_with("/v1") { "/messages" } else { "/v1/messages" };
-        let messages = given.unwrap_or_else(|| format!("{prefix}{own}"));
+        let messages = given.unwrap_or_else(|| format!("{prefix}{version}/messages"));
         return Paths { chat: None, responses: None, messages: Some(versioned(messages)) };
     }
     const CHAT: &str = "/chat/completions";
     let suffix = if backend.provider == "minimax" { "/v1/chat/completions" } else { CHAT };
     let chat = given.unwrap_or_else(|| match (prefix, profiled) {
         ("", false) => format!("/v1{suffix}"),
+        (prefix, _) if backend.provider == "anthropic" => format!("{prefix}{version}{suffix}"),
         (prefix, _) => format!("{prefix}{suffix}"),
     });
     let beside = |path: &str| Some(versioned(format!("{}{path}", chat.strip_suffix(CHAT)?)));

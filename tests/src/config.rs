@@ -12,6 +12,15 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Its share among the model's backends.
     pub weight: u32,
+    /// YAML in place of `endpoint: ADDRESS`, indented by ten.
+    pub place: Option<String>,
+}
+
+impl Backend {
+    /// At an address, spoken to in plain HTTP.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, weight: 1, place: None }
+    }
 }
 
 /// A model and where it is served.
@@ -34,7 +43,7 @@ pub struct Model {
 impl Model {
     /// A model served by stand-ins of its name.
     pub fn on(stand_ins: &[&StandIn], price: f64, quality: f64) -> Self {
-        let backends = stand_ins.iter().map(|s| Backend { address: s.address(), weight: 1 }).collect();
+        let backends = stand_ins.iter().map(|s| Backend::at(s.address())).collect();
         Self {
             name: stand_ins[0].model().to_owned(),
             price,
@@ -109,10 +118,12 @@ impl ConfigFile {
                 let _ = write!(text, "      {}\n{key}", model.provider);
             }
             for (n, backend) in model.backends.iter().enumerate() {
-                let Backend { address, weight } = backend;
+                let Backend { address, weight, place } = backend;
+                let endpoint = format!("endpoint: {address}");
+                let place = place.as_deref().unwrap_or(&endpoint);
                 let _ = write!(
                     text,
-                    "        - name: backend-{n}\n          endpoint: {address}\n          weight: {weight}\n"
+                    "        - name: backend-{n}\n          {place}\n          weight: {weight}\n"
                 );
                 if let Some(key) = &model.api_key {
                     let _ = writeln!(text, "          api_key: {key}");

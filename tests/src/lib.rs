@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod http;
 pub mod ports;
 pub mod simulation;
+pub mod tls;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub use agent::Agent;
 pub use config::{Backend, ConfigFile, Model};
 pub use gateway::{Driver, Gateway, Start, pintle};
 pub use http::{Connection, Response};
+pub use tls::{Authority, Behind, Manners, TlsServer};
 
 /// How long [`until`] waits before it fails the test.
 pub const PATIENCE: Duration = Duration::from_secs(30);

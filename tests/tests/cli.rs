@@ -105,17 +105,3 @@ fn help_and_version_are_there_and_nonsense_is_refused() {
     assert!(!output.status.success());
     assert!(String::from_utf8(output.stderr).unwrap().contains("serve"));
 }
-
-#[test]
-fn a_backend_that_asks_for_tls_is_said_to_be_left_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("config.yaml");
-    let text = "version: v0.3\nproviders:\n  models:\n    - name: m\n      backend_refs: [{endpoint: \"https://example.test\"}]\n\
-                routing:\n  modelCards: [{name: m}]\n";
-    std::fs::write(&file, text).unwrap();
-    let output = pintle(&["config".as_ref(), "check".as_ref(), file.as_os_str()]);
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("TLS to backends is not spoken yet"),
-        "{output:?}"
-    );
-}

@@ -18,7 +18,7 @@ fn dead_address() -> SocketAddr {
 }
 
 fn model(addresses: &[SocketAddr]) -> Model {
-    let backends = addresses.iter().map(|address| Backend { address: *address, weight: 1 }).collect();
+    let backends = addresses.iter().copied().map(Backend::at).collect();
     Model {
         name: "small".to_owned(),
         price: 0.1,

@@ -26,8 +26,8 @@ use super::stream::{IoError, Stream, Wait};
 const RECORD: usize = 1 << 14;
 /// Bytes by which a sealed record is longer than its text: header, nonce, tag, content type.
 const SEAL: usize = 64;
-/// Sealed bytes beyond which they are written before more are sealed.
-const BATCH: usize = 4 * RECORD;
+/// Sealed bytes that are written at once.
+const BATCH: usize = 4 * (RECORD + SEAL);
 /// Bytes of records that are read at once: two of the largest that TLS 1.2 knows (RFC 5246, 6.2.3).
 const INCOMING: usize = 2 * (RECORD + 2048 + 5);
 /// Bytes of records that may wait for a handshake message to be whole. rustls takes 64 KiB for one.
@@ -268,18 +268,24 @@ impl TlsStream {
 
     /// Tells the peer by an alert what was wrong with its words, if it can be told at once.
     fn complain(&mut self) {
-        let mut alert = [0; ALERT];
-        if let Ok(ConnectionState::EncodeTlsData(mut message)) =
-            self.session.process_tls_records(&mut self.incoming).state
-            && let Ok(count) = message.encode(&mut alert)
-            && self.sealed == 0
+        // No further: it would meet the same words again.
+        while self.session.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut message)) =
+                self.session.process_tls_records(&mut self.incoming).state
         {
-            socket::send_now(self.stream.fd(), &alert[..count]);
+            append(&mut message, &mut self.outgoing, &mut self.sealed);
+        }
+        if !self.writing {
+            socket::send_now(self.stream.fd(), &self.outgoing[..self.sealed]);
+            self.sealed = 0;
         }
     }
 
     /// Seals the next part of `gather` behind what waits in `outgoing` already.
     fn seal(&mut self, gather: &mut Gather) -> Result<(), IoError> {
+        if let Some(end) = &self.end {
+            return Err(end.error());
+        }
         loop {
             let UnbufferedStatus { discard, state } = self.session.process_tls_records(&mut self.incoming);
             let done = match state {
@@ -301,12 +307,17 @@ impl TlsStream {
                     sent.done();
                     None
                 }
-                Ok(_) => Some(Err(failed(EARLY))),
-                Err(error) => Some(Err(IoError::Tls(Box::new(error)))),
+                Ok(_) => Some(Err(rustls::Error::General(EARLY.to_owned()))),
+                Err(error) => Some(Err(error)),
             };
             self.incoming.drain(..discard);
-            if let Some(done) = done {
-                return done;
+            match done {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => {
+                    let end = self.end.insert(End::Failed(Box::new(error)));
+                    return Err(end.error());
+                }
+                None => {}
             }
         }
     }
@@ -371,8 +382,8 @@ fn seal_some<Data>(
     outgoing: &mut Vec<u8>,
     sealed: &mut usize,
     scratch: &mut Vec<u8>,
-) -> Result<(), IoError> {
-    while *sealed < BATCH && gather.remaining() > 0 {
+) -> Result<(), rustls::Error> {
+    while *sealed + RECORD + SEAL <= BATCH && gather.remaining() > 0 {
         let front = gather.front();
         let text = if front.len() >= RECORD || front.len() == gather.remaining() {
             &front[..front.len().min(RECORD)]
@@ -390,7 +401,7 @@ fn seal_some<Data>(
             }
             sealed => sealed,
         };
-        *sealed += count.map_err(|_| failed("the session's keys are used up"))?;
+        *sealed += count.map_err(|_| rustls::Error::EncryptError)?;
         let length = text.len();
         gather.advance(length);
     }

@@ -29,7 +29,6 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
     if matches!(options.format, FormatArg::Human) {
         // What only shows when the parts are put together: a rule's regular expression, for example.
         if !failed && let Some(config) = pintle_config::load(&bytes, &name, profile).config {
-            text.extend(crate::wire::unserved(&config).iter().map(|line| format!("note: {line}\n")));
             match crate::pretrained::policy(&config, profile) {
                 Ok(policy) => {
                     let limits = Limits::compile(&config);

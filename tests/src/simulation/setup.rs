@@ -42,10 +42,7 @@ impl Setup {
             price: PRICES[*at],
             quality: QUALITIES[*at],
             api_key: None,
-            backends: vec![Backend {
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000 + *at as u16)),
-                weight: 1,
-            }],
+            backends: vec![Backend::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000 + *at as u16)))],
             provider: String::new(),
         };
         let setting = |refuse| if refuse { "refuse" } else { "release" };
