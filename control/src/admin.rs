@@ -27,16 +27,18 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::reload::{ReloadError, Reloader};
 
 mod errors;
+mod feedback;
 mod flows;
 mod server;
 mod sessions;
 
 use errors::AdminError;
+pub use feedback::{FeedbackDesk, FeedbackRefusal, Opinion, RatingView};
 pub(crate) use server::{BoundAdmin, SharedAdmin, bind};
 
 /// Most bytes of a request's head.
 pub const HEAD_BYTES: usize = 16 * 1024;
-/// Most bytes of a request's body; no request needs one.
+/// Most bytes of a request's body; feedback is the only one that needs any.
 pub const BODY_BYTES: usize = 16 * 1024;
 /// How long a head may take, and how long a connection may stay idle.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,6 +98,7 @@ pub(crate) struct Admin {
     pub(crate) config: Report,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) sessions: Option<Arc<dyn SessionBook>>,
+    pub(crate) feedback: Option<Arc<dyn FeedbackDesk>>,
     pub(crate) journal: JournalHandle,
     pub(crate) journal_dir: PathBuf,
     pub(crate) backend: Backend,
@@ -120,6 +123,8 @@ fn router(admin: Shared, local_only: bool) -> Router {
         .route("/v1/flows/{id}", get(flows::show))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{key}", get(sessions::show).delete(sessions::unpin))
+        .route("/api/v1/feedback", post(feedback::take))
+        .route("/api/v1/ratings", get(feedback::ratings))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -136,6 +141,7 @@ async fn index() -> Json<Value> {
             "GET /metrics", "GET /health", "GET /ready", "GET /status", "GET /config", "POST /-/reload",
             "GET /v1/flows?limit&session&decision&model&before", "GET /v1/flows/{id}",
             "GET /v1/sessions?limit&model", "GET /v1/sessions/{key}", "DELETE /v1/sessions/{key}",
+            "POST /api/v1/feedback", "GET /api/v1/ratings?category",
         ],
     }))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::admin::FeedbackDesk;
 use crate::book::SessionBook;
 
 /// A question that is answered from any thread, quickly and without blocking. `Err` holds one sentence for
@@ -46,6 +47,8 @@ pub struct ControlHooks {
     pub config: Report,
     /// Session memory, for `/v1/sessions`.
     pub sessions: Option<Arc<dyn SessionBook>>,
+    /// Who learns from feedback, for `/api/v1/feedback`.
+    pub feedback: Option<Arc<dyn FeedbackDesk>>,
     /// Further work for the control thread.
     pub periodic: Vec<Periodic>,
 }

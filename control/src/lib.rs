@@ -19,7 +19,7 @@ mod reload;
 mod signals;
 pub mod thread;
 
-pub use admin::AdminOptions;
+pub use admin::{AdminOptions, FeedbackDesk, FeedbackRefusal, Opinion, RatingView};
 pub use book::{SessionBook, SessionView};
 pub use hooks::{ControlHooks, Drained, ReloadReport, ReloadResult};
 pub use journal::{Full, JournalHandle, JournalOptions, PendingFlow};

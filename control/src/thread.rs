@@ -359,6 +359,7 @@ async fn supervise(parts: Parts, backend: Backend) {
         config: hooks.config,
         reloader: Arc::clone(&reloader),
         sessions: hooks.sessions.clone(),
+        feedback: hooks.feedback,
         journal: journal.clone(),
         journal_dir: options.journal.dir.clone(),
         backend,

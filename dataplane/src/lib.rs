@@ -34,7 +34,7 @@ pub mod io;
 pub mod json;
 pub mod learned;
 pub mod listening;
-mod local;
+pub mod local;
 mod looper;
 #[forbid(unsafe_code)]
 pub mod memory;

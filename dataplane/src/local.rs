@@ -42,8 +42,16 @@ pub(crate) fn route(path: &[u8], method: Method) -> Route {
     }
 }
 
+/// The API of a path at which models are asked.
+pub fn model_api(path: &[u8]) -> Option<Dialect> {
+    match route(path, Method::Post) {
+        Route::Model(dialect) => Some(dialect),
+        _ => None,
+    }
+}
+
 /// The API of a path and of what lies below it, whether that is served or not: errors are worded in it.
-pub(crate) fn dialect(path: &[u8]) -> Option<Dialect> {
+pub fn dialect(path: &[u8]) -> Option<Dialect> {
     [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages].into_iter().find(|dialect| {
         let rest = path.strip_prefix(self::path(*dialect).as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -51,7 +59,7 @@ pub(crate) fn dialect(path: &[u8]) -> Option<Dialect> {
 }
 
 /// Where an API is served.
-pub(crate) const fn path(dialect: Dialect) -> &'static str {
+pub const fn path(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAiChat => "/v1/chat/completions",
         Dialect::OpenAiResponses => "/v1/responses",

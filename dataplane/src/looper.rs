@@ -128,7 +128,8 @@ pub(crate) async fn serve(
     let choices = match run.conclusion() {
         Some(Conclusion::Answer { choices, .. }) => choices,
         Some(Conclusion::Failed { reason }) => {
-            let status = if Instant::now() < until { 502 } else { 504 };
+            let late = |done: &Done| done.result.as_ref().is_err_and(|failure| failure.status == 504);
+            let status = if done.iter().any(late) { 504 } else { 502 };
             return Err(Failure::upstream(status, "looper_failed", reason.clone()));
         }
         None => return Err(Failure::ours(500, "looper_failed", "The calls ended without a conclusion.")),

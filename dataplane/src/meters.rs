@@ -39,6 +39,8 @@ pub fn describe() {
         "pintle_upstream_retries_total",
         "Attempts after a first one failed before the request was sent"
     );
+    describe_counter!("pintle_looper_calls_total", "Calls of decisions that ask several models");
+    describe_counter!("llm_model_feedback_total", "Pieces of feedback taken in");
     describe_counter!("pintle_upstream_failures_total", "Failed attempts, by backend and reason");
     describe_counter!(
         "pintle_upstream_tls_handshakes_total",

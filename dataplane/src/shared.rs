@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use pintle_routing::experience::Experience;
 use pintle_routing::ids::{DecisionId, LoraId, ModelId, Target};
 use pintle_routing::limits::{Buckets, Limits};
 use pintle_routing::policy::Policy;
@@ -119,6 +120,8 @@ pub struct Shared {
     /// What was consumed of the limits; outlives the rules. Locked for the moment of a charge, and not at all
     /// without rules.
     pub buckets: Mutex<Buckets>,
+    /// What feedback has taught; outlives the policy.
+    pub experience: ArcSwap<Experience>,
     /// Where flows go.
     pub sink: Box<dyn FlowSink>,
     /// Fixed at start.
@@ -156,6 +159,7 @@ impl Shared {
             generation: ArcSwap::from_pointee(generation),
             store,
             buckets: Mutex::new(Buckets::new(Buckets::DEFAULT_CAPACITY)),
+            experience: ArcSwap::default(),
             sink,
             startup,
             connections: AtomicUsize::new(0),

@@ -279,6 +279,7 @@ impl Worker {
         let now = now().get();
         self.shared.heartbeats[usize::from(self.id)].store(now, Ordering::Relaxed);
         let mut live = self.live.borrow_mut();
+        live.experience = self.shared.experience.load_full();
         live.models.resize_with(generation.upstreams.models.len(), Default::default);
         let mut read = self.latencies_read.borrow_mut();
         read.resize(live.models.len(), 0);

@@ -31,18 +31,13 @@ pub(crate) fn verifiers(policy: &Policy) -> Vec<BackendSpec> {
 }
 
 /// What an operator should know about the calls of decisions that ask several models.
-pub(crate) fn notes(config: &Config, policy: &Policy) -> Vec<String> {
+pub(crate) fn notes(policy: &Policy) -> Vec<String> {
     let mut lines = Vec::new();
     for verifier in policy.loopers().filter_map(|plan| plan.verifier()) {
         if !verifier.url.is_empty() && spec(&verifier.url).is_none() {
             lines
                 .push(format!("verifier {:?}: only http is spoken to it; no answer is judged", verifier.url));
         }
-    }
-    if policy.loopers().next().is_some() && !config.global.integrations.looper.model_endpoints.is_empty() {
-        lines.push(
-            "global.integrations.looper.model_endpoints: calls go to the models' own backends instead".into(),
-        );
     }
     lines
 }

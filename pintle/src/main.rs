@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 mod environment;
+mod feedback;
 mod kernel;
 mod loopers;
 mod meaning;

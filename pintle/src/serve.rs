@@ -35,6 +35,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
+use crate::feedback::{self, Desk};
 use crate::kernel::{self, Kernel};
 use crate::loopers;
 use crate::meaning::{self, Meaning};
@@ -140,7 +141,8 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     // plane here as soon as there is one.
     let plane: Arc<OnceLock<Arc<Plane>>> = Arc::default();
     let shared_control = predecessor.as_mut().and_then(Predecessor::control);
-    let hooks = hooks(&plane, &options.config, &store);
+    let desk = Desk::new(&state_dir);
+    let hooks = hooks(&plane, &options.config, &store, &desk);
     let mut control = ControlThread::take_over(control_options, hooks, shared_control)?;
     meters::describe();
     kernel::describe();
@@ -157,6 +159,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     }
     let digest = generation.policy.digest_hex();
     let shared = Shared::new(generation, store.clone(), Box::new(JournalSink(control.journal())), startup);
+    desk.open(&shared);
     let listening = Listening::bind(&shared.startup, inherited).map_err(ServeError::Listen)?;
     let sockets = listening.duplicates().map_err(ServeError::Listen)?;
     upgrade::keep_in_fd_store(&listening);
@@ -214,6 +217,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     }
     let successor = host.successor();
     if successor.is_none() {
+        desk.save();
         Door::remove(&door);
     }
     drop((plane, running, shared, host, opened));
@@ -247,9 +251,15 @@ struct Plane {
     predecessor: Option<u32>,
 }
 
-fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Store>) -> ControlHooks {
+fn hooks(
+    plane: &Arc<OnceLock<Arc<Plane>>>,
+    config_path: &Path,
+    store: &Arc<Store>,
+    desk: &Arc<Desk>,
+) -> ControlHooks {
     let starting = || "the data plane is starting".to_owned();
     let (for_retire, for_upgrade) = (plane.clone(), plane.clone());
+    let (leaving, saving) = (desk.clone(), desk.clone());
     let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names, for_gauges) = (
         plane.clone(),
         plane.clone(),
@@ -277,6 +287,8 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
         }),
         upgrade: Some(Arc::new(move || {
             let plane = for_upgrade.get().ok_or_else(starting)?;
+            // The other process begins with what this one has learnt.
+            leaving.save();
             plane.host.upgrade().map(|pid| format!("process {pid} serves"))
         })),
         alive: Arc::new(move || match for_alive.get() {
@@ -300,7 +312,9 @@ fn hooks(plane: &Arc<OnceLock<Arc<Plane>>>, config_path: &Path, store: &Arc<Stor
             for_config.get().map_or(Value::Null, |plane| summary(&plane.shared.generation.load()))
         }),
         sessions: Some(store.clone()),
+        feedback: Some(desk.clone()),
         periodic: vec![
+            (feedback::EVERY, Box::new(move || saving.save())),
             (
                 resolve::EVERY,
                 Box::new(move || {

@@ -37,6 +37,10 @@ pub struct Options {
     #[arg(long, default_value_t = 65_536, value_name = "N")]
     pub prefix_cache: usize,
 
+    /// Log probability of every token of an answer, for requests that ask for it; without it there are none.
+    #[arg(long, value_name = "LOGPROB", allow_hyphen_values = true)]
+    pub logprob: Option<f64>,
+
     /// Answer for any model name; otherwise another model's name gets 404, as from vLLM.
     #[arg(long)]
     pub any_model: bool,
@@ -53,6 +57,7 @@ impl Default for Options {
             error_rate: 0.0,
             seed: 1,
             prefix_cache: 65_536,
+            logprob: None,
             any_model: false,
         }
     }

@@ -212,6 +212,7 @@ async fn respond(
         answer: &answer,
         usage,
         include_usage: turn.include_usage,
+        logprob: shared.options.logprob.filter(|_| turn.logprobs),
     };
     let due = |tokens: u64| match pace.tokens_per_second {
         rate if rate > 0.0 => first_token + Duration::from_secs_f64(tokens.saturating_sub(1) as f64 / rate),

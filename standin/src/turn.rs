@@ -55,6 +55,8 @@ pub(crate) struct Turn {
     pub(crate) stream: bool,
     /// The stream ends with a usage chunk (always so outside the chat dialect).
     pub(crate) include_usage: bool,
+    /// Log probabilities are asked for.
+    pub(crate) logprobs: bool,
     pub(crate) messages: Vec<Message>,
     pub(crate) tools: Vec<Tool>,
     pub(crate) tool_choice: ToolChoice,
@@ -100,6 +102,7 @@ impl Turn {
             model,
             stream,
             include_usage: dialect != Dialect::Chat || root["stream_options"]["include_usage"] == true,
+            logprobs: root["logprobs"] == true,
             messages: list.iter().map(message).collect(),
             tools,
             tool_choice: tool_choice(&root["tool_choice"]),

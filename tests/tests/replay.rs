@@ -162,6 +162,22 @@ fn another_policy_is_tried_on_what_was_recorded() {
     );
     assert!(!text.contains(&format!("{}  small", flows[2])), "the open tool loop stays on its model\n{text}");
     assert!(output.status.success(), "{text}");
+    // Prices are the same in both files: small costs 0.1, 0.4 and 0.01 dollars a million, large thirty times that.
+    let price = |usage: &Value, of: f64, cached: f64| {
+        let count = |name: &str| usage[name].as_f64().unwrap_or(0.0);
+        let cached = cached * count("cached");
+        of * ((count("prompt") - cached) + 0.1 * cached + 4.0 * count("completion")) / 1e6
+    };
+    let (mut before, mut cold) = (0.0, 0.0);
+    for id in &flows {
+        let flow = gateway.flow(id);
+        let served = if flow["upstream"][0]["model"] == "small" { 0.1 } else { 3.0 };
+        let moved = text.contains(&format!("{id}  small (everyday) -> large"));
+        before += price(&flow["usage"], served, 1.0);
+        cold += if moved { price(&flow["usage"], 3.0, 0.0) } else { price(&flow["usage"], served, 1.0) };
+    }
+    contains(&text, &[&format!("on the models that served: ${before:.6}\n"), &format!("or ${cold:.6} (")]);
+    assert!(cold > before, "{text}");
 
     let renamed = edited(&gateway, "- name: everyday\n", "- name: everything\n");
     let (_, text) = verify(&gateway, &renamed, &[]);
@@ -238,6 +254,62 @@ fn a_request_is_decided_as_the_gateway_decides_it_and_nothing_is_sent() {
         contains(&text, &["Dry run", "nothing was sent", &format!("{target} would be asked.")]);
     }
     assert_eq!([small.stats().requests, large.stats().requests], served, "a dry run asks no model");
+}
+
+#[test]
+fn a_request_is_read_in_the_api_of_its_path() {
+    let (small, large) = pair();
+    let gateway = gateway(&small, &large);
+    let said = |text: &str| json!([{ "role": "user", "content": text }]);
+    for (path, body) in [
+        ("/v1/messages?beta=true", json!({ "model": "auto", "max_tokens": 9, "messages": said("prove it") })),
+        ("/v1/responses", json!({ "model": "auto", "input": said("hello"), "instructions": "Be brief." })),
+    ] {
+        let mut connection = gateway.connect();
+        connection.request(
+            &format!("POST {path} HTTP/1.1\r\nhost: test\r\nx-session-id: s9"),
+            body.to_string().as_bytes(),
+        );
+        let live = connection.response();
+        assert_eq!(live.status, 200, "{}", live.text());
+        let flow = gateway.flow(&live.flow());
+        let request = gateway.folder().join("request.json");
+        let file = json!({ "path": path, "headers": { "x-session-id": "s9" }, "body": body });
+        std::fs::write(&request, file.to_string()).unwrap();
+        let (config, request) = (own_policy(&gateway).display().to_string(), request.display().to_string());
+        let before = gateway.folder().join("before.json");
+        std::fs::write(&before, flow["session"]["before"].to_string()).unwrap();
+        let before = before.display().to_string();
+        let output = pintle_tests::pintle(&[
+            "route",
+            "--config",
+            &config,
+            "--request",
+            &request,
+            "--session",
+            &before,
+            "--at",
+            &live.flow(),
+            "--json",
+        ]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let planned: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for part in ["facts", "evidence", "decisions", "verdict"] {
+            assert_eq!(planned[part], flow[part], "{part} of {path}");
+        }
+        for part in ["dialect", "path", "model", "stream", "bytes"] {
+            assert_eq!(planned["request"][part], flow["request"][part], "{part} of {path}");
+        }
+        std::fs::write(
+            gateway.folder().join("request.json"),
+            file.to_string().replace(path, "/v1/embeddings"),
+        )
+        .unwrap();
+        let output = pintle_tests::pintle(&["route", "--config", &config, "--request", &request]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        contains(&text, &["Refused with 404 (not_found)"]);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+    }
 }
 
 #[test]

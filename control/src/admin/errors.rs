@@ -22,6 +22,15 @@ impl AdminError {
         AdminError::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
+    /// A request that is well-formed and says what cannot be; `code` is v0.3's word for it.
+    pub(super) fn invalid(code: &'static str, message: impl Into<String>) -> AdminError {
+        AdminError::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> AdminError {
+        AdminError::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+    }
+
     pub(super) fn forbidden(message: impl Into<String>) -> AdminError {
         AdminError::new(StatusCode::FORBIDDEN, "forbidden", message)
     }

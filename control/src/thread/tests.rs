@@ -84,6 +84,7 @@ fn hooks(world: &Arc<World>) -> ControlHooks {
         retire: Box::new(|_limit| Drained::default()),
         upgrade: None,
         sessions: Some(book),
+        feedback: None,
         periodic: vec![(
             Duration::from_millis(1),
             Box::new(move || {

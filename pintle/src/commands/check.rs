@@ -32,7 +32,7 @@ pub(super) fn check(options: &Check) -> Result<ExitCode, Box<dyn Error>> {
             match crate::pretrained::policy(&config, profile) {
                 Ok(policy) => {
                     let limits = Limits::compile(&config);
-                    let loopers = crate::loopers::notes(&config, &policy);
+                    let loopers = crate::loopers::notes(&policy);
                     text.extend(loopers.iter().map(|line| format!("note: {line}\n")));
                     text.extend(
                         policy.notes().iter().chain(limits.notes()).map(|note| format!("note: {note}\n")),

@@ -12,6 +12,7 @@ use pintle_control::explain::{self, Style};
 use pintle_dataplane::extract;
 use pintle_dataplane::http::head::{self, Field, RequestHead, parse_request};
 use pintle_dataplane::json::{self, ScanLimits, Spans};
+use pintle_dataplane::local;
 use pintle_dataplane::settings::Settings;
 use pintle_dataplane::shared::now;
 use pintle_routing::facts::{Dialect, Facts};
@@ -29,7 +30,6 @@ use crate::cli::Route;
 use crate::meaning::Meaning;
 use crate::wire;
 
-const PATH: &str = "/v1/chat/completions";
 /// Largest request or session file: the largest body that a configuration may allow, with room for headers.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -37,9 +37,16 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestFile {
+    /// Where it would be sent; says in which API it is written.
+    #[serde(default = "chat_completions")]
+    path: String,
     #[serde(default)]
     headers: BTreeMap<String, Values>,
     body: Box<RawValue>,
+}
+
+fn chat_completions() -> String {
+    local::path(Dialect::OpenAiChat).to_owned()
 }
 
 /// A field's value, or those of a field that is sent several times.
@@ -73,10 +80,11 @@ pub(super) fn run(options: &Route) -> Result<ExitCode, Box<dyn Error>> {
     let session: Option<RecordedSession> = options.session.as_deref().map(parse).transpose()?.flatten();
     let at = options.at.map_or_else(now, |at| at.0.at());
     let mut document = FlowDocument { at, policy_digest: policy.digest_hex(), ..FlowDocument::default() };
+    let path = request.path.split_once('?').map_or(request.path.as_str(), |(path, _)| path);
     document.request = Request {
         method: "POST".to_owned(),
-        path: PATH.to_owned(),
-        dialect: Some(Dialect::OpenAiChat),
+        path: path.to_owned(),
+        dialect: local::dialect(path.as_bytes()),
         bytes: request.body.get().len() as u64,
         ..Request::default()
     };
@@ -134,8 +142,13 @@ fn decide(
             return Ok(Err(Refused { status, code: "malformed_request", message }));
         }
     }
+    let view = head.view(&text);
+    let Some(dialect) = local::model_api(view.path()) else {
+        let message = format!("There is no endpoint {} for models.", document.request.path);
+        return Ok(Err(Refused { status: 404, code: "not_found", message }));
+    };
     let mut spans = Spans::new();
-    let scanned = json::scan(body.as_bytes(), Dialect::OpenAiChat, &ScanLimits::default(), &mut spans);
+    let scanned = json::scan(body.as_bytes(), dialect, &ScanLimits::default(), &mut spans);
     let body = match scanned {
         Ok(body) => body,
         Err(error) => {
@@ -143,7 +156,6 @@ fn decide(
             return Ok(Err(Refused { status, code: "invalid_request_body", message }));
         }
     };
-    let view = head.view(&text);
     // The key is made with a secret of the gateway's; what is decided does not depend on it.
     let extraction = extract::Options {
         session_header: &settings.session.header,
@@ -176,7 +188,11 @@ fn decide(
 /// The head as a client would send it: its length is the body's, whatever the file says of framing.
 fn head_text(request: &RequestFile) -> Result<Vec<u8>, String> {
     let length = request.body.get().len();
-    let mut text = format!("POST {PATH} HTTP/1.1\r\ncontent-length: {length}\r\n").into_bytes();
+    if request.path.bytes().any(|byte| byte <= b' ') || !request.path.starts_with('/') {
+        return Err(format!("path {:?} is no request target", request.path));
+    }
+    let mut text =
+        format!("POST {} HTTP/1.1\r\ncontent-length: {length}\r\n", request.path).into_bytes();
     let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
     if !request.headers.keys().any(|name| is(name, "host")) {
         text.extend_from_slice(b"host: localhost\r\n");

@@ -106,6 +106,7 @@ pub(super) fn compile(
             edits: RequestEdits::of(decision),
         });
     }
+    note_plugins(&config.routing.decisions, &mut notes);
     limit("routing.signals", names.defs.len(), &mut errors);
     note_undeclared(&decisions, &names, &mut notes);
     let default = default_route(config, &targets, &mut errors);
@@ -316,6 +317,26 @@ fn name_ranks(decisions: &[DecisionConfig]) -> Vec<u32> {
         ranks[at] = rank as u32;
     }
     ranks
+}
+
+/// Plugins of v0.3 that this version does not carry out.
+const IDLE_PLUGINS: [&str; 7] =
+    ["semantic-cache", "memory", "rag", "hallucination", "response_jailbreak", "image_gen", "tool_selection"];
+
+fn note_plugins(decisions: &[DecisionConfig], notes: &mut Vec<CompileError>) {
+    for decision in decisions {
+        let on = |plugin: &&pintle_config::Plugin| {
+            let enabled = plugin.configuration.as_ref().and_then(|payload| payload.get("enabled"));
+            enabled.and_then(pintle_config::Value::as_bool).unwrap_or(true)
+                && IDLE_PLUGINS.contains(&plugin.kind.as_str())
+        };
+        for plugin in decision.plugins.iter().filter(on) {
+            notes.push(CompileError {
+                at: format!("routing.decisions[{:?}].plugins", decision.name),
+                what: format!("{} has no effect: this version does not carry it out", plugin.kind),
+            });
+        }
+    }
 }
 
 fn note_undeclared(decisions: &[Decision], names: &SignalNames, notes: &mut Vec<CompileError>) {

@@ -5,6 +5,7 @@ use crate::experience::{Belief, Experience, Feedback, Learning, session_hash};
 use crate::outcome::Outcome;
 use crate::selection::Selector;
 use crate::selection::elo::Elo;
+use crate::selection::rl_driven::DEFAULT_IMPLICIT_WEIGHT;
 
 /// Feedback that cannot be taken in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,20 @@ impl Policy {
         };
         experience.learn(feedback, &learning, seed, prior);
         Ok(())
+    }
+
+    /// Weight of feedback under a decision that was inferred and not stated.
+    pub fn implicit_weight(&self, decision: &str) -> f64 {
+        match self.decisions.iter().find(|known| known.name == decision).map(|known| &known.selector) {
+            Some(Selector::RlDriven(selector)) => selector.implicit_weight,
+            _ => DEFAULT_IMPLICIT_WEIGHT,
+        }
+    }
+
+    /// Whether any decision reads what feedback has taught.
+    pub fn reads_experience(&self) -> bool {
+        let default = self.default.iter().map(|default| &default.selector);
+        self.decisions.iter().map(|decision| &decision.selector).chain(default).any(Selector::reads_experience)
     }
 
     /// As much of the experience as the chosen decision's selector may have read.

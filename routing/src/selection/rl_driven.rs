@@ -25,6 +25,8 @@ const DECISION_SHARE_OF_USER: f64 = 0.3;
 /// Selections per step of the exploration rate's decay.
 const DECAY_PER: f64 = 100.0;
 
+pub(crate) const DEFAULT_IMPLICIT_WEIGHT: f64 = 0.5;
+
 /// Parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RlDriven {
@@ -35,6 +37,8 @@ pub(crate) struct RlDriven {
     pub(crate) user_share: Option<f64>,
     pub(crate) session_share: f64,
     pub(crate) cost_weight: f64,
+    /// Of feedback that was inferred, against what somebody has said.
+    pub(crate) implicit_weight: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +64,7 @@ impl RlDriven {
                 user_share: Some(0.7),
                 session_share: 0.3,
                 cost_weight: 0.2,
+                implicit_weight: DEFAULT_IMPLICIT_WEIGHT,
             };
         };
         let explore = match (block.use_thompson_sampling, block.exploration_rate > 0.0) {
@@ -77,6 +82,7 @@ impl RlDriven {
             user_share: block.enable_personalization.then(|| or(block.personalization_blend, 0.7).min(1.0)),
             session_share: or(block.session_context_weight, 0.3).min(1.0),
             cost_weight: if block.cost_awareness { or(block.cost_weight, 0.2) } else { 0.0 },
+            implicit_weight: or(block.implicit_feedback_weight, DEFAULT_IMPLICIT_WEIGHT).min(1.0),
         }
     }
 

@@ -32,6 +32,19 @@ fn usage(reply: &Reply<'_>) -> Value {
     })
 }
 
+/// The same for each token, and a second likeliest one at twice the distance.
+fn logprobs(reply: &Reply<'_>) -> Value {
+    let Some(logprob) = reply.logprob else { return Value::Null };
+    let token = |piece: &String| {
+        let likeliest = [
+            json!({ "token": piece, "logprob": logprob }),
+            json!({ "token": "?", "logprob": 2.0 * logprob }),
+        ];
+        json!({ "token": piece, "logprob": logprob, "top_logprobs": likeliest })
+    };
+    json!({ "content": reply.answer.pieces.iter().map(token).collect::<Value>(), "refusal": null })
+}
+
 /// The answer as one `chat.completion` object.
 pub(crate) fn whole(reply: &Reply<'_>) -> Value {
     let answer = reply.answer;
@@ -60,7 +73,7 @@ pub(crate) fn whole(reply: &Reply<'_>) -> Value {
         "choices": [{
             "index": 0,
             "message": message,
-            "logprobs": null,
+            "logprobs": logprobs(reply),
             "finish_reason": finish(answer.finish),
         }],
         "usage": usage(reply),

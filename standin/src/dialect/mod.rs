@@ -24,6 +24,8 @@ pub(crate) struct Reply<'a> {
     pub(crate) answer: &'a Answer,
     pub(crate) usage: Usage,
     pub(crate) include_usage: bool,
+    /// Of every token, if it is to be told.
+    pub(crate) logprob: Option<f64>,
 }
 
 /// Token counts of one turn.

@@ -13,6 +13,12 @@ pub(in super::super) fn write(page: &mut Page, document: &FlowDocument) {
             write_attempt(page, at + 1, attempt);
         }
     }
+    if let Some(looped) = &document.looper {
+        let choices: Vec<String> = looped.choices.iter().map(|id| (id + 1).to_string()).collect();
+        let answer = if choices.is_empty() { "none".to_owned() } else { choices.join(", ") };
+        page.pair("algorithm", &format!("{}, {} calls", clean(&looped.algorithm), looped.calls));
+        page.pair("answer", &format!("of call {answer}. {}", clean(&looped.reason)));
+    }
     write_usage(page, document);
     write_timings(page, document);
     write_ending(page, document);
@@ -38,6 +44,18 @@ fn write_attempt(page: &mut Page, number: usize, attempt: &Attempt) {
         list(&[connected, status, error]),
     );
     page.item(0, &format!("{number}."), &text);
+    if let Some(call) = &attempt.sub_call {
+        let sure = call.confidence.map_or(String::new(), |sure| format!("confidence {sure:.2}"));
+        let used = call.usage.as_ref().map_or(String::new(), |usage| {
+            format!("{} in, {} out", tokens(usage.prompt), tokens(usage.completion))
+        });
+        let cost = call.cost_usd.map_or(String::new(), dollars);
+        page.item(
+            1,
+            "-",
+            &format!("call {} ({}): {}", call.id + 1, clean(&call.ask), list(&[sure, used, cost])),
+        );
+    }
     for edit in &attempt.edits {
         page.item(1, "-", &clean(edit));
     }

@@ -1,0 +1,323 @@
+//! Promise: a decision that asks several models gives one answer, accounts for every call, and never takes a held
+//! turn from its model.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use pintle_standin::{Options, StandIn};
+use pintle_tests::http::Response;
+use pintle_tests::{Agent, ConfigFile, Gateway, Model, until};
+use serde_json::{Value, json};
+
+/// A stand-in that is this sure of each of its tokens.
+fn stand_in(model: &str, logprob: f64) -> StandIn {
+    StandIn::spawn(Options { logprob: Some(logprob), ..Options::for_model(model) }).unwrap()
+}
+
+/// Both models, the smaller one cheaper, under one decision with this algorithm.
+fn gateway(small: &StandIn, large: &StandIn, algorithm: &str, integrations: &str) -> Gateway {
+    Gateway::start(&config(small, large, algorithm, integrations))
+}
+
+fn config(small: &StandIn, large: &StandIn, algorithm: &str, integrations: &str) -> ConfigFile {
+    let models = vec![Model::on(&[small], 0.1, 0.5), Model::on(&[large], 1.0, 0.9)];
+    let mut config = ConfigFile::plain(models);
+    config.routing = format!(
+        "  decisions:
+    - name: together
+      description: all requests
+      priority: 1
+      rules: {{operator: AND, conditions: []}}
+      modelRefs: [{{model: large}}, {{model: small}}]
+      algorithm: {{{algorithm}}}
+"
+    );
+    if !integrations.is_empty() {
+        config.global = format!("  integrations: {{looper: {{{integrations}}}}}\n");
+    }
+    config
+}
+
+fn chat(text: &str) -> Value {
+    json!({ "model": "auto", "messages": [{ "role": "user", "content": text }] })
+}
+
+/// Asked by price, so the smaller model first.
+const BY_LOGPROB: &str = "type: confidence, confidence: {escalation_order: cost, threshold: 0.5}";
+
+fn sub_calls(flow: &Value) -> Vec<(String, String, Option<f64>)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let one = |call: &Value| {
+        (text(&call["model"]), text(&call["sub_call"]["ask"]), call["sub_call"]["confidence"].as_f64())
+    };
+    flow["upstream"].as_array().unwrap().iter().map(one).collect()
+}
+
+#[track_caller]
+fn assert_close(given: &Value, wanted: f64) {
+    let given = given.as_f64().unwrap_or(f64::NAN);
+    assert!((given - wanted).abs() < 1e-9, "{given}, not {wanted}");
+}
+
+#[test]
+fn the_first_answer_that_is_sure_enough_is_the_clients() {
+    let (small, large) = (stand_in("small", -0.3), stand_in("large", -0.1));
+    let gateway = gateway(&small, &large, BY_LOGPROB, "");
+    let response = gateway.connect().chat("s", &chat("why?"));
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!((response.model(), small.stats().completed, large.stats().completed), ("small", 1, 0));
+    let flow = gateway.flow(&response.flow());
+    assert_eq!(sub_calls(&flow).len(), 1);
+    assert_close(&flow["upstream"][0]["sub_call"]["confidence"], 0.9);
+    let choice = &response.json()["choices"][0];
+    assert!(choice["message"]["content"].as_str().unwrap().starts_with("(small)"), "{choice}");
+    assert!(choice.get("logprobs").is_none(), "the client did not ask for them");
+}
+
+#[test]
+fn an_unsure_answer_is_asked_again_of_the_next_model_and_both_are_paid_for() {
+    let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
+    let gateway = gateway(&small, &large, BY_LOGPROB, "headers: {x-team: blue}");
+    let mut body = chat("why?");
+    body["stream"] = true.into();
+    body["stream_options"] = json!({ "include_usage": true });
+    body["n"] = 3.into();
+    let response = gateway.connect().chat("s", &body);
+    assert_eq!(response.status, 200, "{}", response.text());
+    let told = |name: &str| response.header(&format!("x-vsr-looper-{name}")).to_owned();
+    assert_eq!(
+        ["model", "models-used", "iterations", "algorithm"].map(told),
+        ["large", "small,large", "2", "confidence"]
+    );
+    assert_eq!(response.header("x-vsr-selected-decision"), "together");
+    let events = response.events();
+    assert!(
+        events[0]["choices"][0]["delta"]["content"].as_str().unwrap().starts_with("(large)"),
+        "{events:?}"
+    );
+    let flow = gateway.flow(&response.flow());
+    let calls = sub_calls(&flow);
+    assert_eq!(
+        calls.iter().map(|(model, ask, _)| (model.as_str(), ask.as_str())).collect::<Vec<_>>(),
+        [("small", "original"), ("large", "original")]
+    );
+    assert_close(&flow["upstream"][0]["sub_call"]["confidence"], 0.1);
+    let sum = |path: &str| -> f64 {
+        let calls = flow["upstream"].as_array().unwrap();
+        calls.iter().map(|call| call["sub_call"].pointer(path).unwrap().as_f64().unwrap()).sum()
+    };
+    assert_close(&flow["usage"]["prompt"], sum("/usage/prompt"));
+    assert_close(&flow["cost_usd"], sum("/cost_usd"));
+    assert_close(&events.last().unwrap()["usage"]["prompt_tokens"], sum("/usage/prompt"));
+    assert_close(&events.last().unwrap()["usage"]["completion_tokens"], sum("/usage/completion"));
+    assert_eq!(flow["looper"]["choices"], json!([1]), "{flow}");
+    for (stand_in, name) in [(&small, "small"), (&large, "large")] {
+        let seen = stand_in.seen().pop().unwrap();
+        let sent: Value = serde_json::from_str(&seen.body).unwrap();
+        let wanted = json!({ "model": name, "stream": false, "logprobs": true, "top_logprobs": 1,
+            "messages": body["messages"] });
+        assert_eq!(sent, wanted);
+        assert!(seen.headers.contains(&("x-team".into(), "blue".into())), "{:?}", seen.headers);
+    }
+}
+
+#[test]
+fn a_model_judges_its_own_answer_in_a_request_of_its_own() {
+    let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
+    let method = "type: confidence, confidence: {escalation_order: cost, confidence_method: self_verify}";
+    let gateway = gateway(&small, &large, method, "");
+    let response = gateway.connect().chat("s", &chat("why?"));
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    let calls = sub_calls(&gateway.flow(&response.flow()));
+    let asked: Vec<(&str, &str)> =
+        calls.iter().map(|(model, ask, _)| (model.as_str(), ask.as_str())).collect();
+    let wanted =
+        [("small", "original"), ("small", "verification"), ("large", "original"), ("large", "verification")];
+    assert_eq!(asked, wanted);
+    let judged: Value = serde_json::from_str(&small.seen().pop().unwrap().body).unwrap();
+    let prompt = judged["messages"][0]["content"].as_str().unwrap();
+    assert!(prompt.contains("why?") && prompt.contains("(small)"), "{prompt}");
+    assert_eq!((&judged["max_tokens"], &judged["temperature"]), (&json!(256), &json!(0.1)));
+}
+
+/// A server that says how sure it is of whatever it is asked, and what it was asked.
+fn verifier(confidence: f64) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+            // The question ends with the body's closing brace.
+            while !request.ends_with(b"}") {
+                let count = stream.read(&mut piece).unwrap();
+                request.extend_from_slice(&piece[..count]);
+            }
+            let body = format!("{{\"confidence\":{confidence},\"samples\":[\"0.1\"]}}");
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+            if tell.send(String::from_utf8(request).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, told)
+}
+
+#[test]
+fn a_verifier_is_asked_about_each_answer_and_a_missing_one_judges_nothing() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let method = |address| {
+        format!(
+            "type: confidence, confidence: {{escalation_order: cost, confidence_method: automix_entailment, \
+             verifier_server_url: 'http://{address}/judge/'}}"
+        )
+    };
+    let (address, asked) = verifier(0.8);
+    let sure = gateway(&small, &large, &method(address), "");
+    let response = sure.connect().chat("s", &chat("why \"so\"?"));
+    assert_eq!((response.status, response.model()), (200, "small"), "{}", response.text());
+    let question = asked.recv_timeout(Duration::from_secs(5)).unwrap();
+    let (head, body) = question.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /judge/verify HTTP/1.1\r\n") && !head.contains("x-session-id"), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["question"], &body["threshold"]), (&json!("why \"so\"?"), &json!(0.7)));
+    assert!(body["answer"].as_str().unwrap().starts_with("(small)"), "{body}");
+
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unsure = gateway(&small, &large, &method(dead), "");
+    let response = unsure.connect().chat("s", &chat("why?"));
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    let flow = unsure.flow(&response.flow());
+    assert_eq!(flow["upstream"][1]["model"], "verifier", "{flow}");
+    assert!(flow["upstream"][1]["error"].is_string());
+}
+
+#[test]
+fn ratings_gives_every_answer_as_a_choice_and_asks_at_once() {
+    let slow =
+        |model: &str| StandIn::spawn(Options { first_token_ms: 400, ..Options::for_model(model) }).unwrap();
+    let (small, large) = (slow("small"), slow("large"));
+    let gateway = gateway(&small, &large, "type: ratings", "");
+    let start = Instant::now();
+    let response = gateway.connect().chat("s", &chat("why?"));
+    assert!(start.elapsed() < Duration::from_millis(790), "one after the other: {:?}", start.elapsed());
+    assert_eq!(response.status, 200, "{}", response.text());
+    let answer = response.json();
+    let choices = answer["choices"].as_array().unwrap();
+    let told: Vec<_> = choices.iter().map(|choice| (&choice["index"], &choice["model"])).collect();
+    assert_eq!(told, [(&json!(0), &json!("large")), (&json!(1), &json!("small"))]);
+    assert_eq!(answer["model"], "large,small");
+    assert_eq!(response.model(), "large");
+}
+
+#[test]
+fn remom_shows_a_round_to_the_next_and_on_the_way_what_was_said() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let algorithm =
+        "type: remom, remom: {breadth_schedule: [2], temperature: 0.5, include_intermediate_responses: true}";
+    let gateway = gateway(&small, &large, algorithm, "");
+    let response = gateway.connect().chat("s", &chat("why?"));
+    assert_eq!(response.status, 200, "{}", response.text());
+    let answer = response.json();
+    let rounds = answer["reasoning_mom_responses"].as_array().unwrap();
+    assert_eq!(rounds.iter().map(|round| &round["breadth"]).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(response.header("x-vsr-looper-iterations"), "3");
+    let last = if response.header("x-vsr-looper-model") == "small" { &small } else { &large };
+    let sent: Value = serde_json::from_str(&last.seen().pop().unwrap().body).unwrap();
+    let prompt = sent["messages"][0]["content"].as_str().unwrap();
+    assert!(["why?", "(small)", "(large)"].iter().all(|part| prompt.contains(part)), "{prompt}");
+    assert_eq!(sent["temperature"], 0.5);
+}
+
+#[test]
+fn a_tool_loop_stays_with_the_model_whose_call_it_is() {
+    let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
+    let gateway = gateway(&small, &large, BY_LOGPROB, "");
+    let mut connection = gateway.connect();
+    let mut agent = Agent::new("s");
+    // A tool call has no tokens of text, so nobody is sure of it and the last model's stands.
+    let response = agent.say(&mut connection, "[tool] look");
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    assert_eq!(agent.open_calls.len(), 1);
+    let before = small.stats().requests;
+    let response = agent.hand_in(&mut connection);
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    assert_eq!(small.stats().requests, before, "a held turn is one call to its model");
+    assert_eq!(response.header("x-vsr-looper-algorithm"), "");
+    assert_eq!(small.stats().violations + large.stats().violations, 0);
+}
+
+#[test]
+fn a_named_model_is_asked_alone_and_other_apis_are_told_where_to_go() {
+    let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
+    let gateway = gateway(&small, &large, BY_LOGPROB, "");
+    let mut connection = gateway.connect();
+    let mut named = chat("why?");
+    named["model"] = "small".into();
+    assert_eq!(connection.chat("s", &named).model(), "small");
+    assert_eq!(large.stats().requests, 0);
+    let body = json!({ "model": "auto", "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }] });
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: test\r\ncontent-type: application/json";
+    connection.request(head, body.to_string().as_bytes());
+    let response = connection.response();
+    assert_eq!(response.status, 400, "{}", response.text());
+    let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("/v1/chat/completions"), "{message}");
+}
+
+#[test]
+fn a_failed_call_is_passed_over_or_ends_the_request_as_configured() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let asked = |gateway: &Gateway| -> Response { gateway.connect().chat("s", &chat("why? [error:500]")) };
+    let failing = gateway(&small, &large, "type: ratings", "");
+    let response = asked(&failing);
+    let message = response.assert_openai_error(502);
+    assert!(message.contains("No model answered"), "{message}");
+    let flow = failing.flow(&response.flow());
+    assert_eq!((&flow["outcome"]["committed"], &flow["upstream"][0]["status"]), (&json!(false), &json!(500)));
+
+    drop(small);
+    let dead = stand_in("small", -0.1);
+    let address = config(&dead, &large, "type: ratings", "");
+    let strict = config(&dead, &large, "type: ratings, ratings: {on_error: fail}", "");
+    drop(dead);
+    let response = Gateway::start(&address).connect().chat("s", &chat("why?"));
+    assert_eq!((response.status, response.json()["choices"].as_array().unwrap().len()), (200, 1));
+    let response = Gateway::start(&strict).connect().chat("s", &chat("why?"));
+    assert!(response.assert_openai_error(502).contains("failed"), "{}", response.text());
+}
+
+#[test]
+fn time_that_is_over_ends_all_calls() {
+    let slow = |model: &str, ms| {
+        StandIn::spawn(Options { first_token_ms: ms, ..Options::for_model(model) }).unwrap()
+    };
+    let (small, large) = (slow("small", 60_000), slow("large", 60_000));
+    let gateway = gateway(&small, &large, "type: ratings", "timeout_seconds: 1");
+    let start = Instant::now();
+    let response = gateway.connect().chat("s", &chat("why?"));
+    response.assert_openai_error(504);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    until("both backends have lost their caller", || small.stats().aborted + large.stats().aborted == 2);
+}
+
+#[test]
+fn a_client_that_leaves_ends_all_calls() {
+    let slow = |model: &str| {
+        StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()
+    };
+    let (small, large) = (slow("small"), slow("large"));
+    let gateway = gateway(&small, &large, "type: ratings", "");
+    let mut connection = gateway.connect();
+    connection.request(&pintle_tests::http::chat_head("s"), chat("why?").to_string().as_bytes());
+    until("both are asked", || small.stats().in_flight + large.stats().in_flight == 2);
+    drop(connection);
+    until("both backends have lost their caller", || small.stats().aborted + large.stats().aborted == 2);
+    until("it is recorded", || {
+        gateway.metric("pintle_requests_total", &["class=\"4xx\"", "fault=\"client\""]) == 1.0
+    });
+}
