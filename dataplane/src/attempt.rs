@@ -214,7 +214,10 @@ async fn try_call(
                 // Whatever else is in the pool was closed by the same restart or idle timeout, most likely.
                 stream = connect(caller, call, record).await?;
             }
-            Err(broken) => return Err(broken.into_failed(&call.backend.spec.name)),
+            Err(broken) => {
+                record.kernel = stream.observe(call.backend);
+                return Err(broken.into_failed(&call.backend.spec.name));
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use pintle_routing::live::{Latency, ModelLive};
 use pintle_routing::policy::Policy;
 
 use crate::shared::Shared;
+use crate::upstream::Wire;
 
 /// Registers help texts and units.
 pub fn describe() {
@@ -57,6 +58,15 @@ pub fn describe() {
     describe_gauge!("pintle_generation", "Configurations applied since the start");
     describe_gauge!("pintle_backend_up", "1 while a backend is believed to be up");
     describe_gauge!("pintle_backend_in_flight", "Requests at a backend");
+    describe_gauge!("pintle_backend_srtt_seconds", Unit::Seconds, "Smoothed round-trip time, newest request");
+    describe_gauge!("pintle_backend_min_rtt_seconds", Unit::Seconds, "Smallest round-trip time");
+    describe_counter!("pintle_backend_retransmits_total", "Segments sent to a backend again, SYNs included");
+    describe_counter!("pintle_backend_connects_total", "TCP connections to a backend established");
+    describe_counter!("pintle_backend_connect_microseconds_total", "What that took, added up");
+    describe_counter!(
+        "pintle_backend_connect_failures_total",
+        "TCP connections to a backend not established"
+    );
     describe_counter!("pintle_panics_total", "Connections ended by a defect in this program");
 }
 
@@ -73,7 +83,26 @@ pub fn gauge(shared: &Shared) {
             let labels = [("model", model.name.clone()), ("backend", backend.spec.name.clone())];
             gauge!("pintle_backend_up", &labels).set(up);
             gauge!("pintle_backend_in_flight", &labels).set(f64::from(backend.health.in_flight()));
+            if generation.settings.tells_of_backends {
+                tell(&backend.health.wire, &labels);
+            }
         }
+    }
+}
+
+/// What connections to a backend told.
+fn tell(wire: &Wire, labels: &[(&'static str, String); 2]) {
+    let seconds = |us: u32| f64::from(us) / 1e6;
+    gauge!("pintle_backend_srtt_seconds", labels).set(seconds(wire.srtt_us()));
+    gauge!("pintle_backend_min_rtt_seconds", labels).set(seconds(wire.min_rtt_us()));
+    let (connects, connect_us) = wire.connects();
+    for (name, count) in [
+        ("pintle_backend_retransmits_total", wire.retransmits()),
+        ("pintle_backend_connects_total", connects),
+        ("pintle_backend_connect_microseconds_total", connect_us),
+        ("pintle_backend_connect_failures_total", wire.failures()),
+    ] {
+        counter!(name, labels).absolute(count);
     }
 }
 

@@ -129,7 +129,7 @@ pub(crate) async fn run(
     }
     let Answered { stream, backend, .. } = answered;
     if let Some(attempt) = exchange.flow.attempts.last_mut() {
-        attempt.kernel = stream.kernel_view();
+        attempt.kernel = stream.observe(&backend);
     }
     if whole && upstream_keeps && reusable && !matches!(relay.framing, Framing::Close) {
         let pool = &generation.settings.pool;

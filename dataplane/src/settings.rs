@@ -20,6 +20,10 @@ pub struct Settings {
     pub session: SessionSettings,
     /// How several models are asked for one answer.
     pub looper: LooperSettings,
+    /// Among a model's backends, a near one gets a larger share than a far one of the same weight.
+    pub prefers_near: bool,
+    /// What connections to backends tell is among the metrics.
+    pub tells_of_backends: bool,
     /// What `GET /v1/models` lists.
     pub listed_models: Vec<String>,
     /// Keep the texts that decided in the flow document, so that the decision can be recomputed.

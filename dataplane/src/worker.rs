@@ -271,7 +271,7 @@ impl Worker {
     fn refresh(&self, generation: &crate::shared::Generation) {
         self.ticks.set(self.ticks.get().wrapping_add(1));
         if self.generation.replace(generation.serial) != generation.serial {
-            self.balancer.borrow_mut().reset();
+            self.balancer.borrow_mut().reset(generation.settings.prefers_near);
             self.latencies_read.borrow_mut().clear();
             self.live.borrow_mut().models.clear();
             self.dog.set_half_closed_ms(generation.settings.timeouts.half_closed.as_millis() as u64);

@@ -152,6 +152,8 @@ pub(crate) fn settings(config: &Config) -> Settings {
             provider_state_ttl_ms: u64::from(pintle.session.provider_state_ttl_seconds) * 1000,
         },
         looper: loopers::settings(config),
+        prefers_near: pintle.balance == pintle_config::Balance::Near,
+        tells_of_backends: pintle.telemetry != pintle_config::Telemetry::Off,
         listed_models,
         record_inputs: false,
         trusted_identity: pintle.trusted_identity,

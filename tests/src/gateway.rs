@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -65,6 +66,8 @@ impl Default for Start {
 pub struct Gateway {
     child: Child,
     start: Start,
+    /// What the binary is started by, if not directly.
+    wrapper: Vec<String>,
     port: Port,
     admin: Port,
     folder: TempDir,
@@ -82,11 +85,22 @@ impl Gateway {
     /// Starts the binary in a certain way.
     #[track_caller]
     pub fn start_with(config: &ConfigFile, start: Start) -> Self {
+        Self::start_under(config, start, &[])
+    }
+
+    /// Starts the binary by a program such as setpriv(1), which may make it another user's.
+    #[track_caller]
+    pub fn start_under(config: &ConfigFile, start: Start, wrapper: &[&str]) -> Self {
+        let wrapper: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
         let (port, admin) = (Port::take(), Port::take());
         let folder = tempfile::Builder::new().prefix("pintle-test-").tempdir().expect("a temporary folder");
         write_config(config, &port, &admin, folder.path());
-        let child = serve(folder.path(), start);
-        let mut gateway = Self { child, start, port, admin, folder, successors: Vec::new() };
+        if !wrapper.is_empty() {
+            let all = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(folder.path(), all).expect("the folder can be opened to others");
+        }
+        let child = serve(folder.path(), start, &wrapper);
+        let mut gateway = Self { child, start, wrapper, port, admin, folder, successors: Vec::new() };
         gateway.await_ready();
         gateway
     }
@@ -256,7 +270,7 @@ impl Gateway {
     #[track_caller]
     pub fn restart(&mut self) {
         assert!(self.child.try_wait().expect("the gateway can be watched").is_some(), "it still runs");
-        self.child = serve(self.folder.path(), self.start);
+        self.child = serve(self.folder.path(), self.start, &self.wrapper);
         self.await_ready();
     }
 
@@ -322,10 +336,12 @@ fn write_config(config: &ConfigFile, port: &Port, admin: &Port, folder: &Path) {
     std::fs::write(folder.join("config.yaml"), text).expect("the configuration can be written");
 }
 
-fn serve(folder: &Path, start: Start) -> Child {
+fn serve(folder: &Path, start: Start, wrapper: &[String]) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
-    let mut command = Command::new(binary());
-    command.arg("serve").arg("--config").arg(folder.join("config.yaml"));
+    let binary = binary();
+    let mut words = wrapper.iter().map(OsStr::new).chain([binary.as_os_str()]);
+    let mut command = Command::new(words.next().expect("the binary at least"));
+    command.args(words).arg("serve").arg("--config").arg(folder.join("config.yaml"));
     command.arg("--state-dir").arg(folder.join("state"));
     command.args(["--driver", start.driver.name()]);
     if let Some(workers) = start.workers {

@@ -92,8 +92,13 @@ impl Connection {
     pub fn try_open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    /// Over a stream that is connected already.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(READ_TIMEOUT)).expect("not zero");
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends bytes as they are.

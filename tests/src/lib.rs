@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod alone;
 pub mod config;
 pub mod gateway;
 pub mod http;

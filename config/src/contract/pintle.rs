@@ -112,6 +112,15 @@ choice! {
         Off = "off",
     }
 
+    /// What a backend's share of its model's requests goes by.
+    pub enum Balance {
+        /// The configured weights.
+        #[default]
+        Weights = "weights",
+        /// The configured weights, lessened by distance: the round-trip time that the kernel knows.
+        Near = "near",
+    }
+
     /// What happens when a locked session's model is gone.
     pub enum MissingModel {
         /// The lock is released and another model chosen.
@@ -141,6 +150,8 @@ contract! {
         timeouts: Timeouts,
         /// Idle upstream connections.
         pool: Pool,
+        /// What a backend's share of its model's requests goes by.
+        balance: Balance,
         /// TLS to backends: whom to trust, and as whom to be known.
         tls: Tls,
         /// Who chooses the worker of a new connection.

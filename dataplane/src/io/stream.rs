@@ -1,5 +1,6 @@
 //! A TCP connection whose every operation has a deadline.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -54,6 +55,8 @@ pub struct Stream {
     slot: Slot,
     socket: TcpStream,
     peer: Option<SocketAddr>,
+    /// Retransmissions that were told of.
+    retransmits: Cell<u32>,
 }
 
 impl Stream {
@@ -61,7 +64,7 @@ impl Stream {
     pub fn accepted(socket: TcpStream, dog: &Rc<Watchdog>) -> Self {
         // Fails only on a socket that is already dead, which the first read will tell.
         let _ = socket.set_nodelay(true);
-        Self { slot: dog.watch(socket.as_raw_fd()), socket, peer: None }
+        Self { slot: dog.watch(socket.as_raw_fd()), socket, peer: None, retransmits: Cell::new(0) }
     }
 
     /// Connects within `deadline`.
@@ -74,7 +77,8 @@ impl Stream {
         dog: &Rc<Watchdog>,
     ) -> Result<Self, IoError> {
         let socket = TcpStream::from_std(socket::start_connect(address)?)?;
-        let stream = Self { slot: dog.watch(socket.as_raw_fd()), socket, peer: Some(address) };
+        let slot = dog.watch(socket.as_raw_fd());
+        let stream = Self { slot, socket, peer: Some(address), retransmits: Cell::new(0) };
         stream.slot.arm(deadline, Shut::Both, false);
         let writable = stream.socket.writable(true).await;
         stream.slot.disarm();
@@ -109,15 +113,17 @@ impl Stream {
         socket::is_quiet(self.fd())
     }
 
-    /// What the kernel knows of the connection; half a microsecond.
-    pub fn kernel_view(&self) -> Option<KernelView> {
+    /// What the kernel knows of the connection, and how many retransmissions that is more than at the last call;
+    /// half a microsecond.
+    pub fn observe(&self) -> Option<(KernelView, u32)> {
         let info = socket::tcp_info(self.fd())?;
-        Some(KernelView {
+        let view = KernelView {
             srtt_us: Micros(info.srtt_us.into()),
             min_rtt_us: Micros(info.min_rtt_us.into()),
             retransmits: info.retransmits,
             bytes_received: info.bytes_received,
-        })
+        };
+        Some((view, info.retransmits.wrapping_sub(self.retransmits.replace(info.retransmits))))
     }
 
     fn failure(&self, otherwise: IoError) -> IoError {

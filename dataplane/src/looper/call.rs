@@ -274,7 +274,7 @@ impl<'a> Errand<'a> {
             }
         };
         if let Some(attempt) = attempt {
-            attempt.kernel = answered.stream.kernel_view();
+            attempt.kernel = answered.stream.observe(&answered.backend);
         }
         caller.worker.recycle(piece);
         let reusable = ended?;

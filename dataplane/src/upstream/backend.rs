@@ -9,6 +9,7 @@ use pintle_routing::facts::Dialect;
 use smallvec::SmallVec;
 
 use super::trust::TlsClient;
+use super::wire::Wire;
 
 /// What the binary says about a backend.
 #[derive(Debug, Clone)]
@@ -67,6 +68,8 @@ pub struct Health {
     failures: AtomicU32,
     down_until_ms: AtomicU64,
     in_flight: AtomicU32,
+    /// The way there.
+    pub wire: Wire,
 }
 
 impl Health {

@@ -42,8 +42,16 @@ impl Link {
         deadline: Duration,
         dog: &Rc<Watchdog>,
     ) -> Result<Self, ConnectError> {
-        let until = Instant::now() + deadline;
-        let stream = Stream::connect(address, deadline, dog).await.map_err(ConnectError::Tcp)?;
+        let start = Instant::now();
+        let until = start + deadline;
+        let stream = match Stream::connect(address, deadline, dog).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                backend.health.wire.unconnected();
+                return Err(ConnectError::Tcp(error));
+            }
+        };
+        backend.health.wire.connected(start.elapsed());
         let Some(tls) = &backend.spec.tls else { return Ok(Self::Plain(stream)) };
         let session = tls.session().map_err(|error| ConnectError::Tls(IoError::Tls(Box::new(error))))?;
         // Boxed: the plain path would carry its size along.
@@ -70,9 +78,11 @@ impl Link {
         self.stream().slot()
     }
 
-    /// As [`Stream::kernel_view`].
-    pub fn kernel_view(&self) -> Option<KernelView> {
-        self.stream().kernel_view()
+    /// What the kernel knows of the connection at the end of a request; its backend is told as well.
+    pub fn observe(&self, backend: &Backend) -> Option<KernelView> {
+        let (view, retransmits) = self.stream().observe()?;
+        backend.health.wire.observe(&view, retransmits);
+        Some(view)
     }
 
     /// Whether a connection from the pool is still open and silent.

@@ -6,9 +6,11 @@ pub mod link;
 pub mod pool;
 pub(crate) mod reach;
 pub mod trust;
+pub mod wire;
 
 pub use backend::{Backend, BackendSpec, Health, ModelBackends, Upstreams};
 pub use balance::Balancer;
 pub use link::{ConnectError, Link};
 pub use pool::Pool;
 pub use trust::{TlsClient, Trust};
+pub use wire::Wire;

@@ -158,47 +158,68 @@ fn dropped_syns() {
     println!("  dropped {xdp} of {} in XDP, {tcx} in tcx", 7 * SYNS);
 }
 
-const TURNS: u64 = 20_000;
+const TURNS: u64 = 10_000;
+const TELEMETRY_ROUNDS: usize = 11;
+
+/// CPU time of questions and answers, both ends, on one connection or on one for each.
+fn turns(fresh: bool) -> u64 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pair = || {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.set_nodelay(true).unwrap();
+        server.set_nodelay(true).unwrap();
+        (client, server)
+    };
+    let (mut client, mut server) = pair();
+    let mut buffer = [0; 512];
+    let before = cpu_ns();
+    for _ in 0..TURNS {
+        if fresh {
+            (client, server) = pair();
+        }
+        client.write_all(&buffer).unwrap();
+        server.read_exact(&mut buffer).unwrap();
+        server.write_all(&buffer).unwrap();
+        client.read_exact(&mut buffer).unwrap();
+    }
+    (cpu_ns() - before) / TURNS
+}
 
 fn telemetry_overhead() {
     let group = Group::enter();
-    let turns = || {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        client.set_nodelay(true).unwrap();
-        server.set_nodelay(true).unwrap();
-        let mut buffer = [0; 512];
-        let before = cpu_ns();
-        for _ in 0..TURNS {
-            client.write_all(&buffer).unwrap();
-            server.read_exact(&mut buffer).unwrap();
-            server.write_all(&buffer).unwrap();
-            client.read_exact(&mut buffer).unwrap();
-        }
-        (cpu_ns() - before) / TURNS
-    };
-    let (mut without, mut with) = (Vec::new(), Vec::new());
     let options = telemetry::Options { cgroup: Some(group.path().to_owned()), system_retransmits: true };
-    for _ in 0..15 {
-        without.push(turns());
-        let telemetry = Telemetry::attach(&options).unwrap();
-        with.push(turns());
-        drop(telemetry);
-    }
-    // Counted apart, for counting itself costs.
-    let telemetry = Telemetry::attach(&options).unwrap();
-    let statistics = statistics();
-    turns();
-    drop(statistics);
-    let (runs, ns) = cost(telemetry.programs());
-    let middle = |mut costs: Vec<u64>| {
-        costs.sort_unstable();
-        costs[costs.len() / 2]
-    };
-    let (without, with) = (middle(without), middle(with));
     println!(
-        "telemetry: a question and an answer of 512 bytes over loopback, both ends, middle of 15 rounds"
+        "telemetry: a question and an answer of 512 bytes over loopback, both ends in the control group, CPU time of \
+         both; {TELEMETRY_ROUNDS} interleaved rounds of {TURNS}"
     );
-    println!("  without {without} ns, with {with} ns of CPU time; {runs} runs of {ns} ns in {TURNS} turns");
+    for (fresh, name) in [(false, "on a connection that stays"), (true, "on a connection each")] {
+        let mut ratios = Vec::new();
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..TELEMETRY_ROUNDS {
+            without.push(turns(fresh));
+            let telemetry = Telemetry::attach(&options).unwrap();
+            with.push(turns(fresh));
+            drop(telemetry);
+            ratios.extend(with.last().zip(without.last()).map(|(with, without)| with * 10_000 / without));
+        }
+        // Counted apart, for counting itself costs.
+        let telemetry = Telemetry::attach(&options).unwrap();
+        let statistics = statistics();
+        turns(fresh);
+        drop(statistics);
+        let (runs, ns) = cost(telemetry.programs());
+        let middle = |mut costs: Vec<u64>| {
+            costs.sort_unstable();
+            costs[costs.len() / 2]
+        };
+        println!(
+            "  {name}: without {} ns, with {} ns, ratio {:.3}; {:.2} runs a turn of {ns} ns each: {} ns",
+            middle(without),
+            middle(with),
+            middle(ratios) as f64 / 1e4,
+            runs as f64 / TURNS as f64,
+            runs * ns / TURNS
+        );
+    }
 }
