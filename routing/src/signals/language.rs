@@ -15,6 +15,7 @@ const MAX_BYTES: usize = 384;
 /// Confidence where a rule configures none.
 const DEFAULT_THRESHOLD: f64 = 0.3;
 
+mod nordic;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -64,3 +64,21 @@ fn foreign_words_do_not_hide_the_script() {
         Some("zh")
     );
 }
+
+#[test]
+fn danish_and_norwegian_are_told_by_their_spelling() {
+    for (code, sentence) in [
+        ("da", "Efter mødet talte vi om, hvad der skal ske med huset."),
+        ("da", "Hun vil ikke rejse uden sin bror, og han bliver hjemme i år."),
+        ("da", "Der er stor forskel mellem frihed og tryghed i den nye organisation."),
+        ("da", "Kan du hjælpe mig med at skrive et brev til min udlejer?"),
+        ("nb", "Etter møtet snakket vi om hva som skal skje med huset."),
+        ("nb", "Hun vil ikke reise uten broren sin, og han blir hjemme i år."),
+        ("nb", "Det er stor forskjell mellom frihet og trygghet i den nye organisasjonen."),
+        ("nb", "Kan du hjelpe meg med å skrive et brev til utleieren min?"),
+        ("sv", "Efter mötet talade vi om vad som ska hända med huset av trä."),
+    ] {
+        assert_eq!(detect(sentence).map(|found| found.0), Some(code), "{sentence}");
+    }
+    assert_eq!(nordic::not("Vi kommer i morgen."), None);
+}

@@ -169,7 +169,14 @@ pub(super) fn likely(text: &str) -> Option<Vec<Lang>> {
     let mut known: Vec<usize> = (0..WORDS.len()).filter(|language| votes[*language] > 0).collect();
     known.sort_by_key(|language| std::cmp::Reverse(votes[*language]));
     known.first().filter(|language| votes[**language] >= LEAST_VOTES)?;
-    Some(known.into_iter().take(MOST).map(|language| WORDS[language].0).chain(OTHERS).collect())
+    known.truncate(MOST);
+    let mut likely: Vec<Lang> = known.into_iter().map(|language| WORDS[language].0).collect();
+    if likely.contains(&Lang::Dan) && likely.contains(&Lang::Nob) {
+        let wrong = super::nordic::not(text);
+        likely.retain(|language| Some(*language) != wrong);
+    }
+    likely.extend(OTHERS);
+    Some(likely)
 }
 
 /// Languages in Cyrillic letters that have no `ы` or `э`, where one of these occurs.
