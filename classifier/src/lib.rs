@@ -6,7 +6,11 @@
 pub mod cpu;
 pub mod embedded;
 pub mod encoder;
+pub mod external;
+pub mod load;
 pub mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod reader;
 pub mod service;
 pub mod shelf;
@@ -14,3 +18,4 @@ pub mod signals;
 pub mod store;
 #[cfg(test)]
 mod testing;
+mod tls;

@@ -10,6 +10,11 @@ pub mod tokenizer;
 mod weights;
 
 pub use folder::{Folder, Options};
+
+/// Weights of a network that this crate knows.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// A graph that says what to compute.
+pub const ONNX_FILE: &str = "model.onnx";
 pub use network::Network;
 
 /// Why a model cannot be loaded. Every one names the file at fault.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::external::ExternalModel;
+
 pub(crate) mod labels;
 mod windows;
 
@@ -108,6 +110,8 @@ pub struct TextReading {
     pub embedding: Vec<f32>,
     /// By [`Head`], in the order of the model's labels; empty for [`Head::Pii`].
     pub probabilities: [Vec<f32>; 6],
+    /// Labels of the probabilities, where the model does not know them before it is asked.
+    pub labels: Option<Arc<[String]>>,
     /// In order of their start.
     pub entities: Vec<Entity>,
     /// The text was longer than is read; the rest was not looked at.
@@ -118,7 +122,13 @@ impl TextReading {
     /// Bytes that it holds, about.
     pub fn size(&self) -> usize {
         let floats = self.embedding.len() + self.probabilities.iter().map(Vec::len).sum::<usize>();
-        size_of::<Self>() + floats * size_of::<f32>() + self.entities.len() * size_of::<Entity>()
+        let labels: usize = self
+            .labels
+            .iter()
+            .flat_map(|labels| labels.iter())
+            .map(|label| size_of::<String>() + label.len())
+            .sum();
+        size_of::<Self>() + floats * size_of::<f32>() + self.entities.len() * size_of::<Entity>() + labels
     }
 }
 
@@ -132,7 +142,7 @@ pub trait TextModel: Send + Sync {
     /// As in status and metrics.
     fn name(&self) -> &str;
 
-    /// What runs it: `embedded`, `cpu`, `hip`.
+    /// What runs it: `embedded`, `cpu`, `onnx`, `hip`, `http`.
     fn backend(&self) -> &'static str;
 
     /// Distinguishes answers in the cache: models with equal digests answer alike.
@@ -146,6 +156,11 @@ pub trait TextModel: Send + Sync {
 
     /// One thread's working memory.
     fn session(&self) -> Box<dyn TextSession>;
+
+    /// The model is asked over a network: whoever would wait for its session asks this instead.
+    fn external(&self) -> Option<&ExternalModel> {
+        None
+    }
 }
 
 /// One thread's use of a [`TextModel`].

@@ -19,7 +19,8 @@ use crate::signals::{Question, SignalPlan};
 
 mod cache;
 mod engine;
-mod meters;
+mod joint;
+pub(crate) mod meters;
 #[cfg(test)]
 mod tests;
 mod worker;

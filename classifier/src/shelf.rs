@@ -11,22 +11,31 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
+use pintle_config::secrets::Secrets;
 use pintle_config::{Config, Precision as PrecisionSetting};
 
-use crate::cpu::{CpuEncoder, Isa, Precision};
-use crate::encoder::Encoder;
+use crate::cpu::{Isa, Precision};
+use crate::encoder::{Encoder, Family};
+use crate::external::{Externals, Named};
+use crate::load::Loaded;
+use crate::model::Options;
 use crate::model::config::parse_label_mapping;
-use crate::model::folder::{self, Options};
+use crate::model::folder::weights_file;
 use crate::reader::{EncoderModel, Head, TextModel, WindowPolicy};
 use crate::signals::{Shelf, Slot};
 
 /// Bytes of a knowledge base's manifest, and of a label mapping.
 const MAX_MANIFEST: u64 = 64 << 20;
+/// Before the name of an external model.
+const EXTERNAL: &str = "external:";
+/// What v0.3 calls the part of an external model that judges attacks.
+const GUARD_ROLE: &str = "guardrail";
 
 /// Models that are in use.
 #[derive(Default)]
 pub struct Library {
     loaded: Mutex<HashMap<Key, Weak<dyn Encoder>>>,
+    externals: Externals,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,7 +59,7 @@ impl Library {
         labels: Option<Vec<String>>,
         precision: Precision,
     ) -> Result<Arc<dyn Encoder>, String> {
-        let weights = folder.join("model.safetensors");
+        let weights = folder.join(weights_file(folder));
         let about = std::fs::metadata(&weights).map_err(|error| format!("{}: {error}", weights.display()))?;
         let key = Key {
             folder: folder.to_owned(),
@@ -66,8 +75,7 @@ impl Library {
         }
         let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let options = Options { name, labels, ..Options::default() };
-        let folder = folder::read(folder, options).map_err(|error| error.to_string())?;
-        let model: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, precision));
+        let model = Loaded::read(folder, options).map_err(|error| error.to_string())?.into_encoder(precision);
         loaded.insert(key, Arc::downgrade(&model));
         Ok(model)
     }
@@ -77,6 +85,7 @@ impl Library {
 pub struct ConfiguredShelf<'a> {
     library: &'a Library,
     config: &'a Config,
+    secrets: &'a Secrets,
     /// Where relative paths begin.
     base: PathBuf,
     models_dir: PathBuf,
@@ -85,8 +94,14 @@ pub struct ConfiguredShelf<'a> {
 
 impl<'a> ConfiguredShelf<'a> {
     /// `base` is the directory of the configuration file.
-    pub fn new(library: &'a Library, config: &'a Config, base: &Path, embedded: Arc<dyn TextModel>) -> Self {
-        Self { library, config, base: base.to_owned(), models_dir: models_dir(config), embedded }
+    pub fn new(
+        library: &'a Library,
+        config: &'a Config,
+        secrets: &'a Secrets,
+        base: &Path,
+        embedded: Arc<dyn TextModel>,
+    ) -> Self {
+        Self { library, config, secrets, base: base.to_owned(), models_dir: models_dir(config), embedded }
     }
 
     /// The choice under `global.pintle.classifier.models`; empty for none.
@@ -163,6 +178,12 @@ impl<'a> ConfiguredShelf<'a> {
         })
     }
 
+    /// v0.3's way to say that somebody else serves the guard.
+    fn guard_is_external(&self) -> bool {
+        let guard = &self.config.global.model_catalog.modules.prompt_guard;
+        guard.enabled && guard.use_vllm
+    }
+
     /// The folder of a model by name or path: as given, beside the configuration, or in the directory of models.
     fn folder(&self, name: &str) -> Option<PathBuf> {
         let path = Path::new(name);
@@ -186,7 +207,8 @@ impl<'a> ConfiguredShelf<'a> {
             Some(_) => (0, 0),
         };
         let count = |value: i64| usize::try_from(value).unwrap_or(0);
-        let model = EncoderModel::new(encoder, "cpu", head, policy, count(layers), count(dimensions))
+        let backend = if encoder.info().family == Family::Onnx { "onnx" } else { "cpu" };
+        let model = EncoderModel::new(encoder, backend, head, policy, count(layers), count(dimensions))
             .map_err(|error| error.to_string())?;
         let name = model.name().to_owned();
         Ok(Slot { name, backends: vec![Arc::new(model)] })
@@ -206,6 +228,16 @@ impl<'a> ConfiguredShelf<'a> {
         Ok(None)
     }
 
+    fn external(&self, head: Option<Head>, named: Named<'_>) -> Result<(Slot, String), String> {
+        let model = self.library.externals.open(self.config, self.secrets, named)?;
+        if head.is_none_or(|head| model.labels(head).is_none()) {
+            let what = head.map_or("embeddings", Head::as_str);
+            return Err(format!("external model {} cannot be asked for {what}", model.name()));
+        }
+        let (name, url) = (model.name().to_owned(), model.status().url);
+        Ok((Slot { name, backends: vec![model] }, format!("asked at {url}")))
+    }
+
     fn embedded(&self, head: Option<Head>) -> Result<Slot, String> {
         let has = head.map_or(self.embedded.dimensions() > 0, |head| self.embedded.labels(head).is_some());
         if !has {
@@ -221,6 +253,9 @@ impl Shelf for ConfiguredShelf<'_> {
         match self.choice(head) {
             "off" => Err("switched off".into()),
             "embedded" => self.embedded(head).map(|slot| (slot, String::new())),
+            "" if head == Some(Head::Jailbreak) && self.guard_is_external() => {
+                self.external(head, Named::Role(GUARD_ROLE))
+            }
             "" => {
                 let (name, mapping) = self.catalog(head)?;
                 match self.folder(name).filter(|_| !name.is_empty()) {
@@ -235,6 +270,7 @@ impl Shelf for ConfiguredShelf<'_> {
                         .map(|slot| (slot, format!("{name} is not there; the embedded model answers"))),
                 }
             }
+            name if name.starts_with(EXTERNAL) => self.external(head, Named::Model(&name[EXTERNAL.len()..])),
             name => {
                 let folder = self.folder(name).ok_or_else(|| {
                     format!("model {name} is not in {} (pintle model list)", self.models_dir.display())
@@ -313,7 +349,7 @@ mod tests {
     fn with<T>(config: &Config, base: &Path, then: impl FnOnce(&ConfiguredShelf<'_>) -> T) -> T {
         let library = Library::default();
         let embedded = Arc::new(Words::new("embedded", "embedded", Mood::Well));
-        then(&ConfiguredShelf::new(&library, config, base, embedded))
+        then(&ConfiguredShelf::new(&library, config, &Secrets::default(), base, embedded))
     }
 
     #[test]
@@ -348,7 +384,8 @@ mod tests {
         let config = config(&yaml);
         let library = Library::default();
         let embedded = Arc::new(Words::new("embedded", "embedded", Mood::Well));
-        let shelf = ConfiguredShelf::new(&library, &config, Path::new("/"), embedded);
+        let secrets = Secrets::default();
+        let shelf = ConfiguredShelf::new(&library, &config, &secrets, Path::new("/"), embedded);
         let (slot, note) = shelf.open(Some(Head::Domain)).unwrap();
         assert_eq!((slot.name.as_str(), note.as_str()), ("bert_seq", ""));
         let again = shelf.open(Some(Head::Domain)).unwrap().0;

@@ -13,6 +13,7 @@ use pintle_routing::facts::Facts;
 use pintle_routing::learned::Learned;
 use pintle_routing::signals::{SignalKind, evaluation_text};
 
+use crate::external::{ExternalModel, ExternalStatus};
 use crate::reader::{Head, TextModel, TextReading, Wanted};
 
 mod bank;
@@ -81,7 +82,7 @@ pub struct FamilyStatus {
     pub family: &'static str,
     /// The model, or empty if none can be asked.
     pub model: String,
-    /// `embedded`, `cpu`, `hip`; empty without a model.
+    /// `embedded`, `cpu`, `onnx`, `hip`, `http`; empty without a model.
     pub backend: &'static str,
     /// What an operator should know; empty if all is well.
     pub note: String,
@@ -134,6 +135,12 @@ impl SignalPlan {
     /// Nothing is asked of any model.
     pub fn is_empty(&self) -> bool {
         self.families.is_empty() && !self.query && self.descriptions.is_none()
+    }
+
+    /// How the external models that are asked do.
+    pub fn external(&self) -> Vec<ExternalStatus> {
+        let backends = self.models.iter().flat_map(|slot| &slot.backends);
+        backends.filter_map(|backend| backend.external()).map(ExternalModel::status).collect()
     }
 
     /// Who measures each family that the configuration uses.

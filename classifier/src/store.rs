@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::folder::{self, Files, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
-use crate::model::{Folder, LoadError, Options};
+use crate::load::Loaded;
+use crate::model::folder::{Files, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
+use crate::model::{LoadError, ONNX_FILE, Options, WEIGHTS_FILE};
 
 pub mod catalogue;
 pub mod fetch;
@@ -28,14 +29,18 @@ const MANIFEST: &str = "models.json";
 const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 const VERSION: u32 = 1;
 
-/// The files of a model that are kept, and whether a model can be without them.
-pub const FILES: [(&str, bool); 5] = [
+/// The files of a model that are kept, and whether every model has them. One of the weights' files is there, too.
+pub const FILES: [(&str, bool); 7] = [
     ("config.json", true),
     ("tokenizer.json", true),
-    ("model.safetensors", true),
+    (WEIGHTS_FILE, false),
+    (ONNX_FILE, false),
     ("modules.json", false),
-    ("1_Pooling/config.json", false),
+    (POOLING_FILE, false),
+    ("LICENSE", false),
 ];
+
+const POOLING_FILE: &str = "1_Pooling/config.json";
 
 /// Why the store refuses.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,9 @@ pub struct Entry {
     pub source: String,
     /// SPDX expression or `unknown`.
     pub licence: String,
+    /// What has to be said of its authors wherever it is used; empty for nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notice: String,
     /// By path within the model's folder.
     pub files: BTreeMap<String, Pin>,
 }
@@ -201,22 +209,24 @@ impl Store {
     /// # Errors
     ///
     /// As [`Self::verify`], and [`StoreError::Load`].
-    pub fn load(&self, name: &str, options: Options) -> Result<Folder, StoreError> {
+    pub fn load(&self, name: &str, options: Options) -> Result<Loaded, StoreError> {
         let optional = |file: &str| {
             let pinned = self.entry(name)?.files.contains_key(file);
             pinned.then(|| self.read(name, file)).transpose()
         };
-        let (pooling, modules) = (optional("1_Pooling/config.json")?, optional("modules.json")?);
+        let (pooling, modules) = (optional(POOLING_FILE)?, optional("modules.json")?);
+        let graph = self.entry(name)?.files.contains_key(ONNX_FILE);
+        let weights = if graph { ONNX_FILE } else { WEIGHTS_FILE };
         let files = Files {
             config: &self.read(name, "config.json")?,
-            weights: &self.read(name, "model.safetensors")?,
+            weights: &self.read(name, weights)?,
             tokenizer: &self.read(name, "tokenizer.json")?,
             pooling: pooling.as_deref(),
             modules: modules.as_deref(),
         };
         let options =
             Options { name: if options.name.is_empty() { name.to_owned() } else { options.name }, ..options };
-        Ok(folder::parse(files, options)?)
+        Ok(Loaded::parse(files, weights, options)?)
     }
 
     fn read(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError> {
@@ -288,7 +298,7 @@ fn check(file: &Path, found: &str, pinned: &str) -> Result<(), StoreError> {
 }
 
 fn limit(file: &str) -> u64 {
-    if file == "model.safetensors" { MAX_WEIGHTS_BYTES } else { MAX_TEXT_BYTES }
+    if [WEIGHTS_FILE, ONNX_FILE].contains(&file) { MAX_WEIGHTS_BYTES } else { MAX_TEXT_BYTES }
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pintle_benches::saar::Policy;
 use pintle_classifier::cpu::Precision;
+use pintle_classifier::model::config::Pooling;
 use pintle_classifier::store::fetch::Source;
 use pintle_ebpf::guard::Prefix;
 use pintle_routing::flow_id::FlowId;
@@ -353,7 +354,7 @@ pub(crate) enum ModelCommand {
     Bench(ModelBench),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ModelsDir {
     /// Directory of the models, instead of `models` in the directory of the gateway's state.
     #[arg(long, value_name = "DIR")]
@@ -363,12 +364,12 @@ pub(crate) struct ModelsDir {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct FetchModel {
-    /// The name that the model gets; one of the catalogue's needs nothing else.
-    pub(crate) name: String,
+    /// The name that the model gets; one of the catalogue's needs nothing else. Without a name, all of the catalogue.
+    pub(crate) name: Option<String>,
     /// hub:OWNER/NAME[@REVISION], the URL or path of a wheel or zip archive, or a folder.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", requires = "name")]
     pub(crate) from: Option<Source>,
     /// What the model is used for, such as embedding, domain, jailbreak or pii.
     #[arg(long)]
@@ -379,9 +380,18 @@ pub(crate) struct FetchModel {
     /// Digest that the archive must have.
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// Digest that model.safetensors must have.
+    /// Digest that the weights (model.safetensors or model.onnx) must have.
     #[arg(long, value_name = "HEX")]
     pub(crate) weights_sha256: Option<String>,
+    /// The model's folder in an archive or repository that has several.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) folder: Option<String>,
+    /// The weights within the model's folder, where they have no usual name, such as onnx/model_quantized.onnx.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) weights: Option<String>,
+    /// How embeddings are pooled where the source does not say: cls or mean.
+    #[arg(long, value_name = "HOW")]
+    pub(crate) pooling: Option<Pooling>,
     /// A mirror of the Hugging Face hub.
     #[arg(long, value_name = "URL")]
     pub(crate) hub: Option<String>,

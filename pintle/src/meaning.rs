@@ -9,6 +9,7 @@ use pintle_classifier::embedded::EmbeddedModel;
 use pintle_classifier::service::{Classifier, Options};
 use pintle_classifier::shelf::{ConfiguredShelf, Library};
 use pintle_classifier::signals::{Inputs, Question, SignalPlan};
+use pintle_config::secrets;
 use pintle_config::{ClassifierBackend, Config};
 use pintle_dataplane::learned::Reading;
 use pintle_routing::facts::Facts;
@@ -83,8 +84,10 @@ impl Meaning {
         if needs.is_empty() {
             return None;
         }
-        let shelf =
-            ConfiguredShelf::new(&self.library, config, &self.base, Arc::new(EmbeddedModel::shared()));
+        // A configuration whose keys are not all set serves nobody; a command goes on without them.
+        let secrets = secrets::resolve(config, &secrets::lookup).unwrap_or_default();
+        let embedded = Arc::new(EmbeddedModel::shared());
+        let shelf = ConfiguredShelf::new(&self.library, config, &secrets, &self.base, embedded);
         Some(SignalPlan::compile(&Inputs {
             config,
             needs,
@@ -120,6 +123,7 @@ pub(crate) fn status(reading: Option<&Reading>) -> Value {
             "deadline_ms": reading.deadline.as_millis() as u64,
             "service": reading.classifier.status(),
             "families": reading.plan.families(),
+            "external": reading.plan.external(),
         }),
     }
 }

@@ -40,6 +40,7 @@ pub mod stats;
 
 mod answer;
 mod dialect;
+pub mod endpoint;
 mod faults;
 mod prefix;
 mod script;

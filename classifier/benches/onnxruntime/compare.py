@@ -1,6 +1,6 @@
 """Times this crate beside Python's onnxruntime, alternately, in CPU time of one thread each.
 
-    compare.py BENCH FOLDER GOLDEN [--quick]
+    compare.py BENCH FOLDER GOLDEN [--quick] [--cosines]
 
 BENCH is the `encode` benchmark's binary, FOLDER a BERT folder, GOLDEN a safetensors file with `input_ids`,
 `attention_mask` and `emb`. Graphs are exported beside FOLDER once (`export.py`).
@@ -70,7 +70,8 @@ def main():
     arguments.add_argument("bench")
     arguments.add_argument("folder")
     arguments.add_argument("golden")
-    arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--quick", action="store_true", help="fewer rounds, fewer texts")
+    arguments.add_argument("--cosines", action="store_true", help="how near the outputs are, without any timing")
     chosen = arguments.parse_args()
     graphs = Path(chosen.folder).with_name(Path(chosen.folder).name + "-onnx")
     if not (graphs / "int8.onnx").exists():
@@ -81,13 +82,17 @@ def main():
     assert difference < 1e-4, f"the exported graph is wrong by {difference}"
     print(f"exported graph against the reference: largest difference {difference:.1e}")
     pintle = Pintle(chosen.bench, chosen.folder)
+    if not chosen.cosines:
+        time_shapes(pintle, exact, narrow, 3 if chosen.quick else 9)
+    compare_outputs(pintle, exact, narrow, Path(chosen.folder), 40 if chosen.quick else 400)
 
+
+def time_shapes(pintle, exact, narrow, rounds):
     print(f"{'texts x tokens':>15} {'ORT f32 ms':>11} {'ORT int8':>9}" + "".join(f"{p:>9}" for p in PRECISIONS)
           + "   ratios of least: f32/f32  bf16/f32  int8/int8 (median)")
     for texts, tokens in SHAPES:
         inputs = feed(texts, tokens)
         times = {name: [] for name in ["ort f32", "ort int8", *PRECISIONS]}
-        rounds = 3 if chosen.quick else 9
         inner = max(1, min(20, 1200 // (texts * tokens)))
         for model in (exact, narrow):
             model.run(None, inputs)
@@ -107,11 +112,13 @@ def main():
               + f"   {least['f32'] / least['ort f32']:>22.2f} {least['bf16'] / least['ort f32']:>9.2f}"
               + f" {least['int8'] / least['ort int8']:>9.2f} ({middle['int8'] / middle['ort int8']:.2f})", flush=True)
 
-    tokenizer = Tokenizer.from_file(str(Path(chosen.folder) / "tokenizer.json"))
+
+def compare_outputs(pintle, exact, narrow, folder, count):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(512)
     cosines = {name: [] for name in [*PRECISIONS, "ort int8"]}
-    for text in sentences(40 if chosen.quick else 400):
+    for text in sentences(count):
         ids = np.array([tokenizer.encode(text).ids], np.int64)
         mask = np.ones_like(ids)
         reference = embed(exact, ids, mask)[0]

@@ -1,6 +1,7 @@
 """Writes a BERT folder as an ONNX graph, and the same quantised to int8 per channel.
 
-    export.py FOLDER OUT
+    export.py FOLDER OUT         OUT/f32.onnx and OUT/int8.onnx
+    export.py FOLDER FILE.onnx   the first alone, with its classification head if it has one (golden files of tests)
 
 The graph is built from the weights directly, as PyTorch's exporter lays it out; PyTorch is not needed. `compare.py`
 checks its outputs against those of the reference before it times anything.
@@ -37,7 +38,7 @@ class Graph:
 
 def export(folder, path):
     config = json.loads((folder / "config.json").read_text())
-    weights = load_file(folder / "model.safetensors")
+    weights = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     width, epsilon = hidden // heads, config["layer_norm_eps"]
     graph = Graph()
@@ -88,10 +89,19 @@ def export(folder, path):
         inner = graph.add("Gelu", [linear(x, f"{at}.intermediate.dense")])
         x = norm(graph.add("Add", [linear(inner, f"{at}.output.dense"), x]), f"{at}.output.LayerNorm")
     graph.nodes.append(helper.make_node("Identity", [x], ["last_hidden_state"], name="last"))
+    outputs = [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["texts", "tokens", hidden])]
+    if "classifier.weight" in weights:
+        shape = ["texts", "tokens"]
+        if config["architectures"] == ["BertForSequenceClassification"]:
+            first = graph.add("Gather", [x, integers(0)], axis=1)
+            x = graph.add("Tanh", [linear(graph.add("Squeeze", [first, integers(1)]), "pooler.dense")])
+            shape = ["texts"]
+        graph.nodes.append(helper.make_node("Identity", [linear(x, "classifier")], ["logits"], name="logits_last"))
+        labels = len(weights["classifier.bias"])
+        outputs.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*shape, labels]))
     ids = [helper.make_tensor_value_info(n, TensorProto.INT64, ["texts", "tokens"]) for n in ("input_ids", "attention_mask")]
-    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["texts", "tokens", hidden])
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "encoder", ids, [out], list(graph.constants.values())),
+        helper.make_graph(graph.nodes, "encoder", ids, outputs, list(graph.constants.values())),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )
@@ -100,9 +110,12 @@ def export(folder, path):
 
 
 def main():
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    if out.suffix == ".onnx":
+        export(folder, out)
+        return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     export(folder, out / "f32.onnx")
     quantize_dynamic(

@@ -15,7 +15,7 @@ const MAX_LAYERS: usize = 128;
 const MAX_HEADS: usize = 256;
 const MAX_INTERMEDIATE: usize = 65_536;
 const MAX_VOCABULARY: usize = 2_000_000;
-const MAX_POSITIONS: usize = 1 << 17;
+pub(crate) const MAX_POSITIONS: usize = 1 << 17;
 /// Most angles of rotary positions: positions times the width of a head.
 const MAX_ANGLES: usize = 1 << 24;
 /// Most labels of one head.
@@ -43,6 +43,18 @@ pub enum Pooling {
     First,
     /// Their mean, special tokens included.
     Mean,
+}
+
+impl std::str::FromStr for Pooling {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "cls" => Ok(Self::First),
+            "mean" => Ok(Self::Mean),
+            _ => Err("cls or mean".to_owned()),
+        }
+    }
 }
 
 /// What stands on the blocks.
@@ -232,7 +244,8 @@ fn activation(name: &str) -> Result<Activation, LoadError> {
     }
 }
 
-fn task(architectures: &[String]) -> Task {
+/// By the name that transformers gives the class.
+pub(crate) fn task(architectures: &[String]) -> Task {
     match architectures.first().map(String::as_str) {
         Some(name) if name.ends_with("ForSequenceClassification") => Task::Sequence,
         Some(name) if name.ends_with("ForTokenClassification") => Task::Token,
@@ -291,7 +304,7 @@ fn reach(raw: &Raw, layers: usize) -> Result<Vec<Option<usize>>, LoadError> {
 }
 
 /// Labels by index from a map whose keys are the indexes.
-fn labels(map: Option<&BTreeMap<String, String>>) -> Result<Vec<String>, LoadError> {
+pub(crate) fn labels(map: Option<&BTreeMap<String, String>>) -> Result<Vec<String>, LoadError> {
     let Some(map) = map else { return Ok(Vec::new()) };
     by_index(map.iter().map(|(index, label)| (index.parse().ok(), label.clone())), map.len())
         .map_err(|reason| LoadError::malformed(FILE, format!("id2label: {reason}")))

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{self, Pooling, Task};
 use super::tokenizer::Tokenizer;
-use super::{LoadError, Network};
+use super::{LoadError, Network, ONNX_FILE, WEIGHTS_FILE};
 use crate::encoder::{EncoderInfo, OutputInfo, OutputKind};
 
 /// Most bytes of `model.safetensors`.
@@ -33,7 +33,7 @@ pub struct Options {
 pub struct Files<'a> {
     /// `config.json`.
     pub config: &'a [u8],
-    /// `model.safetensors`.
+    /// `model.safetensors`, or `model.onnx`.
     pub weights: &'a [u8],
     /// `tokenizer.json`.
     pub tokenizer: &'a [u8],
@@ -56,28 +56,43 @@ pub struct Folder {
     pub info: EncoderInfo,
 }
 
-/// Reads a folder.
+/// Reads a folder with a network's weights.
 ///
 /// # Errors
 ///
 /// [`LoadError`].
 pub fn read(folder: &Path, options: Options) -> Result<Folder, LoadError> {
+    with_files(folder, WEIGHTS_FILE, |files| parse(files, options))
+}
+
+/// Reads the files of a folder, and gives them to `then`.
+pub(crate) fn with_files<T>(
+    folder: &Path,
+    weights: &str,
+    then: impl FnOnce(Files<'_>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
     let text = |name: &str| read_file(folder, name, MAX_TEXT_BYTES);
     let optional = |name: &str| match text(name) {
         Err(LoadError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
     };
     let (pooling, modules) = (optional("1_Pooling/config.json")?, optional("modules.json")?);
-    parse(
-        Files {
-            config: &text("config.json")?,
-            weights: &read_file(folder, "model.safetensors", MAX_WEIGHTS_BYTES)?,
-            tokenizer: &text("tokenizer.json")?,
-            pooling: pooling.as_deref(),
-            modules: modules.as_deref(),
-        },
-        options,
-    )
+    then(Files {
+        config: &text("config.json")?,
+        weights: &read_file(folder, weights, MAX_WEIGHTS_BYTES)?,
+        tokenizer: &text("tokenizer.json")?,
+        pooling: pooling.as_deref(),
+        modules: modules.as_deref(),
+    })
+}
+
+/// The file with the weights of a folder: a network's where there is one, else a graph.
+pub(crate) fn weights_file(folder: &Path) -> &'static str {
+    if !folder.join(WEIGHTS_FILE).exists() && folder.join(ONNX_FILE).exists() {
+        ONNX_FILE
+    } else {
+        WEIGHTS_FILE
+    }
 }
 
 fn read_file(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, LoadError> {
@@ -104,11 +119,7 @@ pub fn parse(files: Files<'_>, options: Options) -> Result<Folder, LoadError> {
         config.labels = labels;
     }
     refuse_other_modules(files.modules)?;
-    let pooling = match (options.pooling, files.pooling) {
-        (Some(pooling), _) => pooling,
-        (None, Some(bytes)) => parse_pooling(bytes)?,
-        (None, None) => Pooling::Mean,
-    };
+    let pooling = pooling(options.pooling, files.pooling)?;
     let tokenizer = Tokenizer::parse(files.tokenizer)?;
     if tokenizer.vocabulary() > config.vocabulary {
         let reason = format!("{} tokens for a vocabulary of {}", tokenizer.vocabulary(), config.vocabulary);
@@ -117,6 +128,15 @@ pub fn parse(files: Files<'_>, options: Options) -> Result<Folder, LoadError> {
     let network = Network::parse(config, files.weights)?;
     let info = info(options.name, &network, digest(&files, pooling));
     Ok(Folder { network, tokenizer, pooling, info })
+}
+
+/// As chosen, as the file says, or the mean.
+pub(crate) fn pooling(chosen: Option<Pooling>, file: Option<&[u8]>) -> Result<Pooling, LoadError> {
+    match (chosen, file) {
+        (Some(pooling), _) => Ok(pooling),
+        (None, Some(bytes)) => parse_pooling(bytes),
+        (None, None) => Ok(Pooling::Mean),
+    }
 }
 
 fn info(name: String, network: &Network, digest: [u8; 32]) -> EncoderInfo {
@@ -145,7 +165,7 @@ fn info(name: String, network: &Network, digest: [u8; 32]) -> EncoderInfo {
 }
 
 /// Over the length and content of every file, and what was chosen beside them.
-fn digest(files: &Files<'_>, pooling: Pooling) -> [u8; 32] {
+pub(crate) fn digest(files: &Files<'_>, pooling: Pooling) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [files.config, files.weights, files.tokenizer] {
         hash.update((part.len() as u64).to_le_bytes());
@@ -181,7 +201,7 @@ fn parse_pooling(bytes: &[u8]) -> Result<Pooling, LoadError> {
 }
 
 /// sentence-transformers may put dense layers after pooling, which this loader would silently leave out.
-fn refuse_other_modules(bytes: Option<&[u8]>) -> Result<(), LoadError> {
+pub(crate) fn refuse_other_modules(bytes: Option<&[u8]>) -> Result<(), LoadError> {
     const FILE: &str = "modules.json";
     #[derive(Deserialize)]
     struct Module {

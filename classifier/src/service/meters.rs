@@ -30,7 +30,7 @@ pub(super) fn queued(waited: Duration) {
     histogram!("pintle_classifier_queue_seconds").record(waited.as_secs_f64());
 }
 
-pub(super) fn inference(model: &str, backend: &'static str, texts: usize, took: Duration) {
+pub(crate) fn inference(model: &str, backend: &'static str, texts: usize, took: Duration) {
     histogram!("pintle_classifier_inference_seconds", "model" => model.to_owned(), "backend" => backend)
         .record(took.as_secs_f64());
     histogram!("pintle_classifier_batch_texts", "model" => model.to_owned()).record(texts as f64);
@@ -47,7 +47,7 @@ pub(super) fn looked_up(model: &str, hits: u64, misses: u64) {
     count("miss", misses);
 }
 
-pub(super) fn failed(model: &str, backend: &'static str) {
+pub(crate) fn failed(model: &str, backend: &'static str) {
     counter!("pintle_classifier_failures_total", "model" => model.to_owned(), "backend" => backend)
         .increment(1);
 }

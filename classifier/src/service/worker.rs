@@ -10,12 +10,14 @@ use pintle_routing::learned::Learned;
 
 use super::cache::Cache;
 use super::engine::Engine;
+use super::joint::{Answer, Joint};
 use super::{Counters, Job, Options, Queues, meters};
-use crate::reader::{TextReading, Wanted};
+use crate::external::{self, Call, ExternalModel};
+use crate::reader::Wanted;
 use crate::signals::{Item, SignalPlan};
 
 /// Answers until both queues are closed and empty.
-pub(super) fn run(queues: &Queues, cache: &Cache, counters: &Counters, options: &Options) {
+pub(super) fn run(queues: &Queues, cache: &Arc<Cache>, counters: &Arc<Counters>, options: &Options) {
     let mut engine = Engine::new(options.retry_after);
     let mut batch = Vec::with_capacity(options.batch);
     while take(queues, options.batch.max(1), &mut batch) {
@@ -44,14 +46,32 @@ fn take(queues: &Queues, most: usize, batch: &mut Vec<Job>) -> bool {
 }
 
 /// A question that is being answered.
-struct Open {
+pub(super) struct Open {
     job: Job,
     items: Vec<Item>,
     compressed: Option<String>,
-    answers: Vec<Result<Arc<TextReading>, Unknown>>,
+    pub(super) answers: Vec<Answer>,
+    /// Where answers that come from elsewhere arrive.
+    joint: Option<Arc<Joint>>,
 }
 
-fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Cache, counters: &Counters) {
+impl Open {
+    fn tell(self, counters: &Counters) {
+        let Self { job, items, answers, .. } = self;
+        for why in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            meters::unknown(*why);
+        }
+        let learned = job.plan.tell(&job.question, &items, &answers);
+        counters.answered.fetch_add(1, Ordering::Relaxed);
+        (job.reply)(learned);
+    }
+
+    fn text(&self, item: usize) -> &str {
+        self.job.question.text(self.items[item].text, self.compressed.as_deref())
+    }
+}
+
+fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters: &Arc<Counters>) {
     let now = Instant::now();
     let mut open: Vec<Open> = Vec::with_capacity(batch.len());
     for job in batch.drain(..) {
@@ -63,7 +83,7 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Cache, counters: &Co
         } else {
             let (items, compressed) = job.plan.ask(&job.question);
             let answers = vec![Err(Unknown::NoClassifier); items.len()];
-            open.push(Open { job, items, compressed, answers });
+            open.push(Open { job, items, compressed, answers, joint: None });
         }
     }
     // Questions of one plan are read together; two plans meet only around a reload.
@@ -74,18 +94,28 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Cache, counters: &Co
         }
     }
     for plan in &plans {
-        for model in 0..plan.models.len() {
-            read_all(plan, model, &mut open, engine, cache);
+        // What is answered elsewhere is asked first, and on its way while the rest is computed here.
+        for (model, slot) in plan.models.iter().enumerate() {
+            if let Some(external) = slot.backends.first().and_then(|backend| backend.external()) {
+                let work = gather(plan, model, &mut open, cache);
+                ask_all(external, work, &mut open, cache, counters);
+            }
+        }
+        for (model, slot) in plan.models.iter().enumerate() {
+            if slot.backends.first().is_some_and(|backend| backend.external().is_none()) {
+                let work = gather(plan, model, &mut open, cache);
+                read_all(plan, model, work, &mut open, engine, cache);
+            }
         }
     }
-    for question in open {
-        let Open { job, items, answers, .. } = question;
-        for why in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            meters::unknown(*why);
+    for mut question in open {
+        let whole = match question.joint.take() {
+            Some(joint) => joint.park(question),
+            None => Some(question),
+        };
+        if let Some(question) = whole {
+            question.tell(counters);
         }
-        let learned = job.plan.tell(&job.question, &items, &answers);
-        counters.answered.fetch_add(1, Ordering::Relaxed);
-        (job.reply)(learned);
     }
 }
 
@@ -103,13 +133,13 @@ struct Wanting {
     askers: Vec<(usize, usize)>,
 }
 
-/// Reads what the open questions of this plan want of this model: each distinct text once, from the cache where
-/// it is known. Questions whose time is up or whose asker is gone by now are passed over.
-fn read_all(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], engine: &mut Engine, cache: &Cache) {
+/// What the open questions of this plan want of this model and nobody knows yet: each distinct text once. Questions
+/// whose time is up or whose asker is gone by now are passed over.
+fn gather(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], cache: &Cache) -> Vec<Wanting> {
     let slot = &plan.models[model];
-    let Some(digest) = slot.backends.first().map(|backend| backend.digest()) else { return };
-    let now = Instant::now();
     let mut work: Vec<Wanting> = Vec::new();
+    let Some(digest) = slot.backends.first().map(|backend| backend.digest()) else { return work };
+    let now = Instant::now();
     for (at, question) in open.iter_mut().enumerate() {
         if !Arc::ptr_eq(&question.job.plan, plan) {
             continue;
@@ -124,8 +154,7 @@ fn read_all(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], engine: &mu
                 question.answers[nth] = Err(Unknown::Deadline);
                 continue;
             }
-            let text = question.job.question.text(item.text, question.compressed.as_deref());
-            let key = cache.key(&digest, text);
+            let key = cache.key(&digest, question.text(nth));
             match work.iter_mut().find(|known| known.key == key) {
                 Some(known) => {
                     known.wanted = known.wanted.and(item.wanted);
@@ -148,6 +177,64 @@ fn read_all(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], engine: &mu
         None => true,
     });
     meters::looked_up(&slot.name, looked_up - work.len() as u64, work.len() as u64);
+    work
+}
+
+/// Hands texts to an external model. Answers arrive at the questions' joints, or are given here if it is not asked.
+fn ask_all(
+    external: &ExternalModel,
+    work: Vec<Wanting>,
+    open: &mut [Open],
+    cache: &Arc<Cache>,
+    counters: &Arc<Counters>,
+) {
+    for Wanting { key, wanted, askers } in work {
+        let (at, nth) = askers[0];
+        let text = open[at].text(nth).to_owned();
+        let jobs = || askers.iter().map(|(at, _)| &open[*at].job);
+        // Whoever has least time decides: all were asked about the same time.
+        let until = jobs().map(|job| external::until(job.asked, job.deadline)).min();
+        let gone = jobs().map(|job| job.gone.clone()).collect();
+        let joints: Vec<(Arc<Joint>, usize)> = askers
+            .iter()
+            .map(|(at, nth)| {
+                let joint = open[*at].joint.get_or_insert_default().clone();
+                joint.expect();
+                (joint, *nth)
+            })
+            .collect();
+        let (cache, counters, theirs) = (cache.clone(), counters.clone(), joints.clone());
+        let reply = Box::new(move |answer: Result<_, Unknown>| {
+            let answer = answer.map(Arc::new);
+            if let Ok(reading) = &answer {
+                cache.put(key, reading);
+            }
+            for (joint, nth) in theirs {
+                if let Some(question) = joint.deliver(nth, answer.clone()) {
+                    question.tell(&counters);
+                }
+            }
+        });
+        let until = until.unwrap_or_else(Instant::now);
+        if let Err(why) = external.ask(Call { text, wanted, until, gone, reply }) {
+            // No question is parked yet, so none is whole by this.
+            for (joint, nth) in joints {
+                drop(joint.deliver(nth, Err(why)));
+            }
+        }
+    }
+}
+
+/// Reads texts here.
+fn read_all(
+    plan: &Arc<SignalPlan>,
+    model: usize,
+    mut work: Vec<Wanting>,
+    open: &mut [Open],
+    engine: &mut Engine,
+    cache: &Cache,
+) {
+    let slot = &plan.models[model];
     // Texts of which the same is wanted share a call.
     while let Some(wanted) = work.first().map(|wanting| wanting.wanted) {
         let (now, later): (Vec<Wanting>, Vec<Wanting>) =
@@ -157,8 +244,7 @@ fn read_all(plan: &Arc<SignalPlan>, model: usize, open: &mut [Open], engine: &mu
             .iter()
             .map(|wanting| {
                 let (at, nth) = wanting.askers[0];
-                let question = &open[at];
-                question.job.question.text(question.items[nth].text, question.compressed.as_deref())
+                open[at].text(nth)
             })
             .collect();
         match engine.read(slot, &texts, wanted) {

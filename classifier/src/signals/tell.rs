@@ -168,7 +168,7 @@ impl<'a> Teller<'a> {
     fn head(&self, head: Head) -> Told<(&'a [String], &'a [f32])> {
         let source = self.plan.heads[head as usize].ok_or(Unknown::NoClassifier)?;
         let answer = self.current(source, family_of(head))?;
-        let labels = self.labels(source, head)?;
+        let labels = self.labels(source, head, answer)?;
         let probabilities = &answer.probabilities[head as usize];
         if probabilities.len() == labels.len() && !labels.is_empty() {
             Ok((labels, probabilities))
@@ -177,7 +177,10 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn labels(&self, source: Source, head: Head) -> Told<&'a [String]> {
+    fn labels(&self, source: Source, head: Head, answer: &'a TextReading) -> Told<&'a [String]> {
+        if let Some(labels) = &answer.labels {
+            return Ok(labels);
+        }
         let Source::Model(model) = source else { return Err(Unknown::NoClassifier) };
         let backend = self.plan.models[model].backends.first().ok_or(Unknown::NoClassifier)?;
         backend.labels(head).ok_or(Unknown::NoClassifier)
@@ -210,8 +213,8 @@ impl<'a> Teller<'a> {
             // Only contrastive rules: the classifier's part is read by none of them.
             return Ok(JailbreakReading { contrastive, ..JailbreakReading::default() });
         };
-        let suspicion = |answer: &TextReading| -> Told<f64> {
-            let labels = self.labels(source, Head::Jailbreak)?;
+        let suspicion = |answer: &'a TextReading| -> Told<f64> {
+            let labels = self.labels(source, Head::Jailbreak, answer)?;
             let probabilities = &answer.probabilities[Head::Jailbreak as usize];
             let attack = yes_probability(labels, probabilities, |label| Polarity::of_attack(label, labels));
             attack.ok_or(Unknown::ClassifierFailed)
@@ -224,7 +227,11 @@ impl<'a> Teller<'a> {
     }
 
     /// What every earlier text says; `None` if they are not read.
-    fn over_history<T>(&self, source: Source, of: impl Fn(&TextReading) -> Told<T>) -> Told<Option<Vec<T>>> {
+    fn over_history<T>(
+        &self,
+        source: Source,
+        of: impl Fn(&'a TextReading) -> Told<T>,
+    ) -> Told<Option<Vec<T>>> {
         let texts = self.question.prior_user.len() + self.question.non_user.len();
         if !self.plan.history || texts > MAX_HISTORY_TEXTS {
             return Ok(None);

@@ -6,15 +6,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring;
 use sha2::{Digest, Sha256};
 use ureq::http::StatusCode;
-use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{Entry, FILES, MAX_WEIGHTS_BYTES, Pin, Store, StoreError, check, check_name, hex, limit};
+use super::{
+    Entry, FILES, MAX_WEIGHTS_BYTES, ONNX_FILE, POOLING_FILE, Pin, Store, StoreError, WEIGHTS_FILE, check,
+    check_name, hex, limit,
+};
+use crate::model::config::Pooling;
 
 const HUB: &str = "https://huggingface.co";
 /// Name resolution and handshake, and the wait for a head.
@@ -88,6 +89,14 @@ pub struct Order {
     pub source: Source,
     /// SPDX expression or `unknown`.
     pub licence: String,
+    /// What has to be said of its authors; empty for nothing.
+    pub notice: String,
+    /// Its folder below the source's, where that has several models.
+    pub folder: Option<String>,
+    /// Its weights within its folder, where they have no usual name.
+    pub weights: Option<String>,
+    /// How embeddings are pooled, where the source does not say.
+    pub pooling: Option<Pooling>,
     /// Digest that the archive must have, in hexadecimal digits.
     pub archive: Option<String>,
     /// Digests that files must have, by path within the folder. The others are pinned as they come.
@@ -115,37 +124,65 @@ pub fn fetch(store: &mut Store, order: &Order, progress: Progress<'_>) -> Result
     fs::create_dir_all(&stage).map_err(StoreError::io(&stage))?;
     let refuse = |reason: String| StoreError::Fetch { source_name: order.source.to_string(), reason };
     match &order.source {
-        Source::Path(path) if path.is_dir() => copy_folder(path, &stage, progress)?,
+        Source::Path(path) if path.is_dir() => copy_folder(path, &stage, order, progress)?,
         Source::Path(path) => {
             check_archive(path, order, false)?;
-            unpack(path, &stage, progress).map_err(refuse)?;
+            unpack(path, &stage, order, progress).map_err(refuse)?;
         }
         Source::Url(url) => {
             let archive = partial.join(hex(Sha256::digest(url).as_slice()));
             download(&agent(), url, &archive, MAX_WEIGHTS_BYTES, progress).map_err(refuse)?;
             check_archive(&archive, order, true)?;
-            unpack(&archive, &stage, progress).map_err(refuse)?;
+            unpack(&archive, &stage, order, progress).map_err(refuse)?;
             fs::remove_file(&archive).map_err(StoreError::io(&archive))?;
         }
         Source::Hub { repository, revision } => {
             let hub = order.hub.as_deref().unwrap_or(HUB).trim_end_matches('/');
             let agent = agent();
-            for (file, needed) in FILES {
-                let url = format!("{hub}/{repository}/resolve/{revision}/{file}");
-                let part = partial.join(hex(Sha256::digest(&url).as_slice()));
-                match download(&agent, &url, &part, limit(file), progress) {
-                    Ok(true) => {}
-                    Ok(false) if !needed => continue,
-                    Ok(false) => return Err(refuse(format!("there is no {file}"))),
-                    Err(reason) => return Err(refuse(reason)),
+            for (file, _) in FILES {
+                for from in order.places(&stage, file) {
+                    let url = format!("{hub}/{repository}/resolve/{revision}/{from}");
+                    let part = partial.join(hex(Sha256::digest(&url).as_slice()));
+                    if download(&agent, &url, &part, limit(file), progress).map_err(refuse)? {
+                        let to = place(&stage, file)?;
+                        fs::rename(&part, &to).map_err(StoreError::io(&to))?;
+                        break;
+                    }
                 }
-                let to = place(&stage, file)?;
-                fs::rename(&part, &to).map_err(StoreError::io(&to))?;
             }
         }
     }
+    if let Some(pooling) = order.pooling.filter(|_| !stage.join(POOLING_FILE).exists()) {
+        let mode = match pooling {
+            Pooling::First => "cls",
+            Pooling::Mean => "mean",
+        };
+        let to = place(&stage, POOLING_FILE)?;
+        fs::write(&to, format!("{{\"pooling_mode\": \"{mode}\"}}\n")).map_err(StoreError::io(&to))?;
+    }
     let entry = pin(&stage, order)?;
     store.install(&order.name, &stage, entry)
+}
+
+impl Order {
+    /// Where the source may have a file, in its folder; of weights, one file is taken.
+    fn places(&self, stage: &Path, file: &str) -> Vec<String> {
+        let below = |name: &str| match &self.folder {
+            Some(folder) => format!("{}/{name}", folder.trim_end_matches('/')),
+            None => name.to_owned(),
+        };
+        let weights = [WEIGHTS_FILE, ONNX_FILE].contains(&file);
+        match &self.weights {
+            Some(given) if weights => {
+                let is_graph = given.ends_with(".onnx");
+                if is_graph == (file == ONNX_FILE) { vec![below(given)] } else { Vec::new() }
+            }
+            None if file == ONNX_FILE && stage.join(WEIGHTS_FILE).exists() => Vec::new(),
+            // Where exports for browsers have it.
+            None if file == ONNX_FILE => vec![below(ONNX_FILE), below("onnx/model.onnx")],
+            _ => vec![below(file)],
+        }
+    }
 }
 
 /// Path of `file` below `stage`, whose folder exists afterwards.
@@ -174,8 +211,17 @@ fn pin(stage: &Path, order: &Order) -> Result<Entry, StoreError> {
         }
         files.insert(file.to_owned(), Pin { sha256, bytes });
     }
-    let (role, source, licence) = (order.role.clone(), order.source.to_string(), order.licence.clone());
-    Ok(Entry { role, source, licence, files })
+    if !files.contains_key(WEIGHTS_FILE) && !files.contains_key(ONNX_FILE) {
+        let reason = format!("there is neither {WEIGHTS_FILE} nor {ONNX_FILE}");
+        return Err(StoreError::Fetch { source_name: order.source.to_string(), reason });
+    }
+    Ok(Entry {
+        role: order.role.clone(),
+        source: order.source.to_string(),
+        licence: order.licence.clone(),
+        notice: order.notice.clone(),
+        files,
+    })
 }
 
 fn check_archive(path: &Path, order: &Order, ours: bool) -> Result<(), StoreError> {
@@ -205,10 +251,11 @@ fn digest(path: &Path) -> Result<(String, u64), StoreError> {
     }
 }
 
-fn copy_folder(from: &Path, stage: &Path, progress: Progress<'_>) -> Result<(), StoreError> {
+fn copy_folder(from: &Path, stage: &Path, order: &Order, progress: Progress<'_>) -> Result<(), StoreError> {
     for (file, _) in FILES {
-        let path = from.join(file);
-        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let found = order.places(stage, file).into_iter().map(|place| from.join(place));
+        let mut found = found.filter_map(|path| Some((fs::metadata(&path).ok()?, path)));
+        let Some((metadata, path)) = found.next() else { continue };
         let to = place(stage, file)?;
         fs::copy(&path, &to).map_err(StoreError::io(&path))?;
         progress(file, metadata.len(), Some(metadata.len()));
@@ -216,21 +263,32 @@ fn copy_folder(from: &Path, stage: &Path, progress: Progress<'_>) -> Result<(), 
     Ok(())
 }
 
-const WEIGHTS: &str = "model.safetensors";
-
 /// Takes a model's files out of a zip archive: those beside the one `config.json` that has weights beside it.
-fn unpack(archive: &Path, stage: &Path, progress: Progress<'_>) -> Result<(), String> {
+fn unpack(archive: &Path, stage: &Path, order: &Order, progress: Progress<'_>) -> Result<(), String> {
     let text = |error: &dyn fmt::Display| error.to_string();
     let file = File::open(archive).map_err(|error| text(&error))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|error| text(&error))?;
-    let mut folders: Vec<String> =
-        zip.file_names().flatten().filter_map(|name| name.strip_suffix(WEIGHTS).map(str::to_owned)).collect();
-    folders.retain(|folder| zip.index_for_name(&format!("{folder}config.json")).is_some());
+    let mut folders: Vec<String> = zip
+        .file_names()
+        .flatten()
+        .filter_map(|name| name.strip_suffix("config.json").map(str::to_owned))
+        .collect();
+    if order.folder.is_some() {
+        // Said already; places are below it.
+        folders = vec![String::new()];
+    }
+    let has_weights = |folder: &String| {
+        let places = [WEIGHTS_FILE, ONNX_FILE].into_iter().flat_map(|file| order.places(stage, file));
+        places.into_iter().any(|place| zip.index_for_name(&format!("{folder}{place}")).is_some())
+    };
+    folders.retain(|folder| (folder.is_empty() || folder.ends_with('/')) && has_weights(folder));
     let [folder] = folders.as_slice() else {
         return Err(format!("{} folders of the archive hold a model, instead of one", folders.len()));
     };
     for (name, _) in FILES {
-        let Some(index) = zip.index_for_name(&format!("{folder}{name}")) else { continue };
+        let places = order.places(stage, name);
+        let mut found = places.iter().filter_map(|place| zip.index_for_name(&format!("{folder}{place}")));
+        let Some(index) = found.next() else { continue };
         let mut from = zip.by_index(index).map_err(|error| text(&error))?;
         let size = from.size();
         let to = place(stage, name).map_err(|error| text(&error))?;
@@ -263,15 +321,8 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, limit: u64, told: &mut dyn FnMu
 }
 
 fn agent() -> ureq::Agent {
-    // The system's roots, so that what an operator trusts is trusted here too.
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots = roots.iter().map(|root| ureq::tls::Certificate::from_der(root).to_owned());
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::from(roots.collect::<Vec<_>>()))
-        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
-        .build();
     ureq::Agent::config_builder()
-        .tls_config(tls)
+        .tls_config(crate::tls::config())
         .http_status_as_error(false)
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))

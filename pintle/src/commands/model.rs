@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use pintle_classifier::cpu::{CpuEncoder, Isa, Precision, Roofline};
-use pintle_classifier::encoder::{Batch, Encoded, Encoder, Want};
-use pintle_classifier::model::Options;
+use pintle_classifier::encoder::{Batch, Encoded, Encoder, EncoderInfo, OutputKind, Want};
+use pintle_classifier::load::Loaded;
+use pintle_classifier::model::{ONNX_FILE, Options, WEIGHTS_FILE};
 use pintle_classifier::store::fetch::{Order, fetch};
 use pintle_classifier::store::{Store, StoreError, catalogue};
 
@@ -31,7 +32,10 @@ const BENCH_TIME: Duration = Duration::from_millis(400);
 pub(super) fn run(command: ModelCommand) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         ModelCommand::List(dir) => list(&open(&dir)?),
-        ModelCommand::Fetch(options) => fetch_model(options),
+        ModelCommand::Fetch(options) => match options.name.clone() {
+            Some(name) => fetch_model(name, options),
+            None => fetch_catalogue(&options.dir),
+        },
         ModelCommand::Verify(OneModel { name, dir }) => verify(&open(&dir)?, name.as_deref()),
         ModelCommand::Rm(OneModel { name, dir }) => {
             let name = name.ok_or("which model? 'pintle model list' lists them")?;
@@ -65,6 +69,9 @@ fn list(store: &Store) -> Result<ExitCode, Box<dyn Error>> {
             "{name:<24} {:<14} {size:>10}  {:<14} {state:<8} {}",
             entry.role, entry.licence, entry.source
         )?;
+        if !entry.notice.is_empty() {
+            writeln!(text, "{:<24} {}", "", entry.notice)?;
+        }
     }
     for known in catalogue::KNOWN.iter().filter(|known| store.entry(known.name).is_err()) {
         writeln!(
@@ -77,15 +84,25 @@ fn list(store: &Store) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fetch_model(options: FetchModel) -> Result<ExitCode, Box<dyn Error>> {
-    let known = catalogue::find(&options.name).filter(|_| options.from.is_none());
+/// What is in the catalogue and not here yet.
+fn fetch_catalogue(dir: &ModelsDir) -> Result<ExitCode, Box<dyn Error>> {
+    for known in catalogue::KNOWN {
+        if open(dir)?.entry(known.name).is_err() {
+            let options = FetchModel { dir: dir.clone(), ..FetchModel::default() };
+            fetch_model(known.name.to_owned(), options)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fetch_model(name: String, options: FetchModel) -> Result<ExitCode, Box<dyn Error>> {
+    let known = catalogue::find(&name).filter(|_| options.from.is_none());
     let source = match (&options.from, known) {
         (Some(source), _) => source.clone(),
         (None, Some(known)) => known.source.parse()?,
         (None, None) => {
             return Err(format!(
-                "{:?} is not in the catalogue: say where it is with --from (hub:OWNER/NAME, a URL, a path)",
-                options.name
+                "{name:?} is not in the catalogue: say where it is with --from (hub:OWNER/NAME, a URL, a path)"
             )
             .into());
         }
@@ -95,7 +112,9 @@ fn fetch_model(options: FetchModel) -> Result<ExitCode, Box<dyn Error>> {
         digests.extend(known.digests.iter().map(|(file, digest)| ((*file).to_owned(), (*digest).to_owned())));
     }
     if let Some(digest) = options.weights_sha256 {
-        digests.insert("model.safetensors".to_owned(), digest);
+        // Of these, one is kept.
+        digests.insert(WEIGHTS_FILE.to_owned(), digest.clone());
+        digests.insert(ONNX_FILE.to_owned(), digest);
     }
     let order = Order {
         role: options.role.or(known.map(|known| known.role.to_owned())).unwrap_or("embedding".to_owned()),
@@ -104,8 +123,12 @@ fn fetch_model(options: FetchModel) -> Result<ExitCode, Box<dyn Error>> {
             .or(known.map(|known| known.licence.to_owned()))
             .unwrap_or("unknown".to_owned()),
         archive: options.sha256.or(known.and_then(|known| known.archive.map(str::to_owned))),
+        notice: known.map_or_else(String::new, |known| known.notice.to_owned()),
+        folder: options.folder.or(known.and_then(|known| known.folder.map(str::to_owned))),
+        weights: options.weights.or(known.and_then(|known| known.weights.map(str::to_owned))),
+        pooling: options.pooling.or(known.and_then(|known| known.pooling)),
         hub: options.hub,
-        name: options.name,
+        name,
         source,
         digests,
     };
@@ -116,15 +139,24 @@ fn fetch_model(options: FetchModel) -> Result<ExitCode, Box<dyn Error>> {
     fetched?;
     // A model that does not load is of no use, and it is better to know now.
     let loaded = store.load(&order.name, Options::default())?;
-    let info = loaded.info;
-    eprintln!(
-        "pintle: {} is a {} of {} layers and {} dimensions, for texts of up to {} tokens",
-        info.name, info.family, info.layers, info.hidden, info.max_tokens
-    );
+    eprintln!("pintle: {}", described(loaded.info()));
+    if !order.notice.is_empty() {
+        eprintln!("pintle: {}", order.notice);
+    }
     if known.is_none() && order.digests.is_empty() && order.archive.is_none() {
         eprintln!("pintle: its files are pinned as they came; nothing said what they should be");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn described(info: &EncoderInfo) -> String {
+    let gives = info.outputs.iter().map(|output| match &output.kind {
+        OutputKind::Embedding { dimensions } => format!("embeddings of {dimensions} dimensions"),
+        OutputKind::Sequence { labels } => format!("{} labels per text", labels.len()),
+        OutputKind::Token { labels } => format!("{} labels per token", labels.len()),
+    });
+    let gives = gives.collect::<Vec<_>>().join(" and ");
+    format!("{} ({}) gives {gives}, for texts of up to {} tokens", info.name, info.family, info.max_tokens)
 }
 
 /// What arrives, on one line of a terminal, or a line now and then.
@@ -201,36 +233,59 @@ fn bench(options: &ModelBench) -> Result<ExitCode, Box<dyn Error>> {
         if options.precision.is_some_and(|wanted| wanted != precision) {
             continue;
         }
-        let encoder = CpuEncoder::new(store.load(&options.name, Options::default())?, precision);
+        let folder = match store.load(&options.name, Options::default())? {
+            Loaded::Network(folder) => folder,
+            graph => {
+                print(&row(&*graph.into_encoder(precision), "onnx", None))?;
+                break;
+            }
+        };
+        let encoder = CpuEncoder::new(folder, precision);
         if encoder.precision() != precision {
             print(&format!("{precision:<9} this processor has none\n"))?;
             continue;
         }
-        print(&row(&encoder, precision))?;
+        let rate = Rate { parameters: encoder.parameters(), bare: Roofline::new(precision) };
+        print(&row(&encoder, &precision.to_string(), Some(rate)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(encoder: &CpuEncoder, precision: Precision) -> String {
+/// What the speed of a network is measured by.
+struct Rate {
+    /// Multiplications per token.
+    parameters: usize,
+    bare: Option<Roofline>,
+}
+
+fn row(encoder: &dyn Encoder, how: &str, rate: Option<Rate>) -> String {
     let mut session = encoder.session();
     let (mut batch, mut out) = (Batch::default(), Encoded::default());
-    let mut line = format!("{precision:<9}");
-    let mut rate = 0.0f64;
-    for length in LENGTHS.into_iter().filter(|length| *length <= encoder.info().max_tokens) {
+    let info = encoder.info();
+    let want = match info.outputs[0].kind {
+        OutputKind::Embedding { .. } => Want::EMBEDDING,
+        OutputKind::Sequence { .. } => Want::SEQUENCE,
+        OutputKind::Token { .. } => Want::TOKEN,
+    };
+    let mut line = format!("{how:<9}");
+    let mut tokens_a_second = 0.0f64;
+    for length in LENGTHS.into_iter().filter(|length| *length <= info.max_tokens) {
         batch.clear();
         // Any id does: time does not depend on it.
         batch.push(&vec![1; length]).expect("within a batch");
-        let mut pass =
-            || session.encode(&batch, Want::EMBEDDING, &mut out).expect("ids and length are valid");
+        let mut pass = || session.encode(&batch, want, &mut out).expect("ids and length are valid");
         pass();
         let least = least(&mut pass);
         write!(line, "{:>9.2}", least.as_secs_f64() * 1e3).expect("a string");
-        rate = rate.max(2.0 * encoder.parameters() as f64 * length as f64 / least.as_secs_f64());
+        tokens_a_second = tokens_a_second.max(length as f64 / least.as_secs_f64());
     }
-    let bare = Roofline::new(precision)
-        .map(|mut bare| Roofline::OPERATIONS / least(&mut || bare.run()).as_secs_f64());
-    let share = bare.map_or(String::new(), |bare| format!(", {:.0} %", 100.0 * rate / bare));
-    writeln!(line, "   {:.0}{share}", rate / 1e9).expect("a string");
+    if let Some(Rate { parameters, bare }) = rate {
+        let rate = 2.0 * parameters as f64 * tokens_a_second;
+        let bare = bare.map(|mut bare| Roofline::OPERATIONS / least(&mut || bare.run()).as_secs_f64());
+        let share = bare.map_or(String::new(), |bare| format!(", {:.0} %", 100.0 * rate / bare));
+        write!(line, "   {:.0}{share}", rate / 1e9).expect("a string");
+    }
+    line.push('\n');
     line
 }
 
