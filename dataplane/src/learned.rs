@@ -1,7 +1,8 @@
 //! Evidence that takes a classifier: asked for before the decision, waited for no longer than its deadline.
 //!
 //! The body is scanned here for the texts alone and again for the decision. That costs a small part of what
-//! reading a text with any model costs, and nothing of a request is borrowed while it waits.
+//! reading a text with any model costs, and nothing of a request is borrowed while it waits. A client that hangs up
+//! meanwhile takes its question along.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use pintle_routing::evidence::Unknown;
 use pintle_routing::learned::Learned;
 use pintle_routing::units::Micros;
 
-use crate::connection::{Body, Connection, Exchange};
+use crate::connection::{Body, Connection, Exchange, gone};
 use crate::extract;
 use crate::failure::Failure;
 use crate::turn;
@@ -30,7 +31,7 @@ pub struct Reading {
 /// What classifiers measured of the request, or `None` if its policy asks for nothing.
 ///
 /// # Errors
-/// When the body is not a request; what the decision would say, too.
+/// When the body is not a request, which the decision would say too; when the client has gone.
 pub(crate) async fn measure(
     connection: &Connection,
     exchange: &mut Exchange,
@@ -54,11 +55,17 @@ pub(crate) async fn measure(
     let learned = match reading.classifier.ask(plan, question, deadline, Priority::Request, reply) {
         Err(Overloaded) => Learned::missing(Unknown::Overloaded),
         Ok(_asked) => {
-            let taken = || place.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let answer = waiting.until(taken);
-            monoio::time::timeout(reading.deadline, answer)
-                .await
-                .unwrap_or_else(|_| Learned::missing(Unknown::Deadline))
+            let client = connection.stream.slot();
+            let _attended = client.client().attend(connection.worker.tower.bell(), waiting.task());
+            let look = || {
+                let answer = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+                answer.map(Some).or_else(|| client.aborted().then_some(None))
+            };
+            match monoio::time::timeout(reading.deadline, waiting.until(look)).await {
+                Ok(Some(learned)) => learned,
+                Ok(None) => return Err(gone("The client left while its request was being read.")),
+                Err(_) => Learned::missing(Unknown::Deadline),
+            }
         }
     };
     exchange.flow.timings.classifier_us = Some(Micros(asked.elapsed().as_micros() as u64));

@@ -13,6 +13,7 @@ pub mod agent;
 pub mod alone;
 pub mod config;
 pub mod gateway;
+pub mod guard;
 pub mod http;
 pub mod ports;
 pub mod simulation;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 pub use agent::Agent;
 pub use config::{Backend, ConfigFile, Model};
 pub use gateway::{Driver, Gateway, Start, pintle};
+pub use guard::Guard;
 pub use http::{Connection, Response};
 pub use tls::{Authority, Behind, Manners, TlsServer};
 

@@ -12,15 +12,18 @@
 //! While a request waits for its upstream nobody reads from the client. Slots that are `coupled` to an
 //! upstream slot are asked, all in one `poll(2)` per tick, whether their peer hung up. A reset ends the
 //! upstream call at once; a half-closed client has [`Watchdog::half_closed_ms`] left to get its answer,
-//! since some clients shut down their sending side on purpose.
+//! since some clients shut down their sending side on purpose. A client that is [attended](Client::attend) is asked
+//! too, and its hang-up wakes the task that works for it.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::bell::Bell;
 use super::socket;
 
 /// Time between two sweeps.
@@ -53,8 +56,17 @@ struct Entry {
     idle: bool,
     /// Slots of the upstream connections that work for this client; mostly one.
     upstreams: SmallVec<[u32; 1]>,
+    /// The task that works for this client without any upstream.
+    attendant: Option<(Arc<Bell>, usize)>,
     coupled_at: u64,
     half_closed_at: u64,
+}
+
+impl Entry {
+    /// How often it counts in [`Watchdog::coupled`].
+    fn couplings(&self) -> u32 {
+        u32::from(!self.upstreams.is_empty()) + u32::from(self.attendant.is_some())
+    }
 }
 
 /// The deadlines of one worker.
@@ -106,6 +118,7 @@ impl Watchdog {
             fate: Fate::Live,
             idle: false,
             upstreams: SmallVec::new(),
+            attendant: None,
             coupled_at: 0,
             half_closed_at: NEVER,
         };
@@ -151,7 +164,7 @@ impl Watchdog {
         let old = now.saturating_sub(TICK.as_millis() as u64);
         for (index, entry) in self.entries.borrow().iter().enumerate() {
             if let Some(entry) = entry
-                && !entry.upstreams.is_empty()
+                && (!entry.upstreams.is_empty() || entry.attendant.is_some())
                 && entry.coupled_at < old
             {
                 fds.push(libc::pollfd { fd: entry.fd, events: libc::POLLRDHUP, revents: 0 });
@@ -177,8 +190,11 @@ impl Watchdog {
             }
             entry.fate = Fate::Aborted;
             socket::shutdown(entry.fd, true);
+            self.coupled.set(self.coupled.get() - entry.couplings());
             let upstreams = std::mem::take(&mut entry.upstreams);
-            self.coupled.set(self.coupled.get() - 1);
+            if let Some((bell, task)) = entry.attendant.take() {
+                bell.ring(task);
+            }
             fired += 1;
             abort(&mut entries, &upstreams);
         }
@@ -257,6 +273,19 @@ pub struct Client {
 }
 
 impl Client {
+    /// From now on a hang-up of this client [aborts](Slot::aborted) its slot and rings for `task`, until the returned
+    /// value is dropped.
+    pub fn attend(&self, bell: &Arc<Bell>, task: usize) -> Attended {
+        let now = self.dog.now.get();
+        self.dog.with(self.index, |entry| {
+            entry.attendant = Some((bell.clone(), task));
+            entry.coupled_at = now;
+            entry.half_closed_at = NEVER;
+        });
+        self.dog.coupled.set(self.dog.coupled.get() + 1);
+        Attended(self.clone())
+    }
+
     /// From now on a hang-up of this client ends the work of `upstream`.
     pub fn couple(&self, upstream: &Slot) {
         let now = self.dog.now.get();
@@ -300,6 +329,18 @@ impl Client {
     }
 }
 
+/// A client that somebody works for; see [`Client::attend`].
+pub struct Attended(Client);
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        let Client { dog, index } = &self.0;
+        if dog.with(*index, |entry| entry.attendant.take()).is_some() {
+            dog.coupled.set(dog.coupled.get() - 1);
+        }
+    }
+}
+
 fn abort(entries: &mut [Option<Entry>], upstreams: &[u32]) {
     for index in upstreams {
         if let Some(entry) = entries[*index as usize].as_mut() {
@@ -311,9 +352,8 @@ fn abort(entries: &mut [Option<Entry>], upstreams: &[u32]) {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.dog.with(self.index, |entry| !std::mem::take(&mut entry.upstreams).is_empty()) {
-            self.dog.coupled.set(self.dog.coupled.get() - 1);
-        }
+        let couplings = self.dog.with(self.index, |entry| entry.couplings());
+        self.dog.coupled.set(self.dog.coupled.get() - couplings);
         self.dog.entries.borrow_mut()[self.index as usize] = None;
         self.dog.free.borrow_mut().push(self.index);
     }
