@@ -17,6 +17,8 @@ pub struct Module(Rc<Loaded>);
 struct Loaded {
     device: Device,
     handle: Handle,
+    /// The library may refer to it for as long as the module is loaded.
+    _code: Vec<u8>,
 }
 
 /// One kernel of a [`Module`], which it keeps loaded.
@@ -35,9 +37,9 @@ impl Module {
     pub fn load(device: &Device) -> Result<Self, Error> {
         let code = images::find(device.info().architecture())?;
         let mut handle: Handle = std::ptr::null_mut();
-        // SAFETY: a whole code object, which lives as long as the program; the handle is written to the pointer given.
+        // SAFETY: a whole code object, which lives longer than the module; the handle is written to the pointer given.
         unsafe { device.entry().hipModuleLoadData(&mut handle, code.as_ptr().cast())? };
-        Ok(Self(Rc::new(Loaded { device: device.clone(), handle })))
+        Ok(Self(Rc::new(Loaded { device: device.clone(), handle, _code: code })))
     }
 
     /// The kernel of this name, as `pk_gemm_fat_f16`.
