@@ -92,7 +92,8 @@ impl OnnxEncoder {
         folder::refuse_other_modules(files.modules)?;
         let pooling = folder::pooling(options.pooling, files.pooling)?;
         let tokenizer = Tokenizer::parse(files.tokenizer)?;
-        let vocabulary = raw.vocab_size.unwrap_or(usize::MAX).min(tokenizer.vocabulary());
+        let vocabulary = raw.vocab_size.unwrap_or_else(|| tokenizer.vocabulary());
+        folder::check_vocabulary(&tokenizer, vocabulary)?;
         graph::check_nesting(files.weights)?;
         let model = load(files.weights)?;
         let inputs = inputs(&model)?;

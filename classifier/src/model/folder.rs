@@ -121,13 +121,19 @@ pub fn parse(files: Files<'_>, options: Options) -> Result<Folder, LoadError> {
     refuse_other_modules(files.modules)?;
     let pooling = pooling(options.pooling, files.pooling)?;
     let tokenizer = Tokenizer::parse(files.tokenizer)?;
-    if tokenizer.vocabulary() > config.vocabulary {
-        let reason = format!("{} tokens for a vocabulary of {}", tokenizer.vocabulary(), config.vocabulary);
-        return Err(LoadError::malformed("tokenizer.json", reason));
-    }
+    check_vocabulary(&tokenizer, config.vocabulary)?;
     let network = Network::parse(config, files.weights)?;
     let info = info(options.name, &network, digest(&files, pooling));
     Ok(Folder { network, tokenizer, pooling, info })
+}
+
+/// Refuses a tokenizer whose ids the model does not know.
+pub(crate) fn check_vocabulary(tokenizer: &Tokenizer, vocabulary: usize) -> Result<(), LoadError> {
+    if tokenizer.vocabulary() <= vocabulary {
+        return Ok(());
+    }
+    let reason = format!("{} tokens for a vocabulary of {vocabulary}", tokenizer.vocabulary());
+    Err(LoadError::malformed("tokenizer.json", reason))
 }
 
 /// As chosen, as the file says, or the mean.
