@@ -64,7 +64,7 @@ nvcc_check() {
 # hip-rs builds against a ROCm installation: here one of the shim's headers, the emulator's library and an empty hipBLAS.
 # Its place is fixed, since hip-rs does not look again once it is built.
 hip_rs_tests() {
-  local rocm
+  local target rocm
   if ! compgen -G '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' >/dev/null && [[ -z ${LIBCLANG_PATH:-} ]]; then
     echo "there is no libclang for hip-rs"
     exit 77
@@ -73,13 +73,15 @@ hip_rs_tests() {
     echo "the emulator needs x86-64 and a C++ compiler"
     exit 77
   fi
-  rocm=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/rocm-shim
+  target=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/hip-rs
+  rocm=$target/rocm
   mkdir -p "$rocm/lib"
   ln -sfn "$PWD/rocm-shim/include" "$rocm/include"
   emu/build_hip.sh "$rocm/emulator/gfx942" MFMA
   ln -sf ../emulator/gfx942/libamdhip64.so "$rocm/lib/libamdhip64.so"
   echo | "${CXX:-g++}" -x c++ -shared -fPIC -o "$rocm/lib/libhipblas.so" -
-  ROCM_PATH=$rocm PINTLE_EMULATOR=$rocm/emulator LD_LIBRARY_PATH=$rocm/emulator/gfx942:$rocm/lib \
+  # A target directory of its own, or the other tests would be built anew each time.
+  CARGO_TARGET_DIR=$target ROCM_PATH=$rocm PINTLE_EMULATOR=$rocm/emulator LD_LIBRARY_PATH=$rocm/emulator/gfx942:$rocm/lib \
     cargo test --package pintle-hip --features hip-rs --lib
 }
 

@@ -43,7 +43,7 @@ struct Farewell(Arc<Shared>);
 impl Drop for Farewell {
     fn drop(&mut self) {
         self.0.back_within(None);
-        self.0.become_(Life::Stopped);
+        self.0.set_life(Life::Stopped);
     }
 }
 
@@ -299,7 +299,7 @@ impl<P: Program> Owner<P> {
             rest_ms = rest.as_millis() as u64,
             "the GPU failed; its models are loaded anew after a rest"
         );
-        self.shared.become_(Life::Resting(failure.to_string()));
+        self.shared.set_life(Life::Resting(failure.to_string()));
         self.shared.counters.under_way.store(0, Ordering::Relaxed);
         if let Some(mut device) = self.device.take() {
             for flight in device.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
@@ -325,7 +325,7 @@ impl<P: Program> Owner<P> {
             Ok(device) => {
                 self.device = Some(device);
                 tracing::info!(device = self.shared.info().index, "the GPU is used again");
-                self.shared.become_(Life::Alive);
+                self.shared.set_life(Life::Alive);
             }
             Err(trouble) => self.die(trouble.failure()),
         }
@@ -376,7 +376,7 @@ impl<P: Program> Owner<P> {
 
     /// Fails what waits, sees what is under way through, and gives everything back.
     fn end(&mut self) {
-        self.shared.become_(Life::Stopped);
+        self.shared.set_life(Life::Stopped);
         self.take_questions();
         self.refuse();
         let seen_through = self.quiesce();

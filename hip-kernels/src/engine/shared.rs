@@ -27,8 +27,8 @@ pub(super) struct Shared {
     options: Options,
     life: Mutex<Life>,
     changed: Condvar,
-    /// When the thread counts as stuck unless it has said otherwise.
-    due: Mutex<Option<Instant>>,
+    /// When the thread counts as stuck unless it has said otherwise, and the limit that it has passed then.
+    due: Mutex<Option<(Instant, Duration)>>,
     ids: AtomicU64,
     waiting: Arc<AtomicUsize>,
     pub(super) counters: Counters,
@@ -97,7 +97,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn become_(&self, life: Life) {
+    pub(super) fn set_life(&self, life: Life) {
         *lock(&self.life) = life;
         self.changed.notify_all();
     }
@@ -119,7 +119,7 @@ impl Shared {
     /// The owner's word that it will be back within so long and the grace that noticing takes; `None`: it waits for
     /// something to do.
     pub(super) fn back_within(&self, limit: Option<Duration>) {
-        *lock(&self.due) = limit.map(|limit| Instant::now() + limit + GRACE);
+        *lock(&self.due) = limit.map(|limit| (Instant::now() + limit + GRACE, limit));
     }
 
     /// Waits for an answer, or until the owner is stuck.
@@ -135,16 +135,14 @@ impl Shared {
 
     /// Finds out whether the owner is stuck, and declares the device dead if so: the owner cannot.
     fn look(&self) -> Result<(), Failure> {
-        if lock(&self.due).is_none_or(|due| Instant::now() < due) {
-            return Ok(());
-        }
-        let failure = Failure::Hung(self.options.watchdog);
+        let passed = lock(&self.due).filter(|(due, _)| Instant::now() >= *due);
+        let Some((_, limit)) = passed else { return Ok(()) };
         let mut life = lock(&self.life);
         if matches!(*life, Life::Alive) {
             *life = Life::Resting("a call of the HIP library does not return".to_owned());
             self.changed.notify_all();
         }
-        Err(failure)
+        Err(Failure::Hung(limit))
     }
 
     pub(super) fn status(&self) -> Status {
