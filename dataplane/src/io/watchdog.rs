@@ -104,7 +104,13 @@ impl Watchdog {
         self.half_closed.set(ms);
     }
 
-    /// Milliseconds since the watchdog was made, as of the last sweep.
+    /// Looks at the clock. A worker that was long busy with one request has not swept for as long, and a short
+    /// deadline counted from the last sweep could have passed before its wait began.
+    pub fn catch_up(&self) {
+        self.now.set(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1));
+    }
+
+    /// Milliseconds since the watchdog was made, as of the last sweep or [`Watchdog::catch_up`].
     pub fn now_ms(&self) -> u64 {
         self.now.get()
     }
@@ -138,8 +144,8 @@ impl Watchdog {
 
     /// Ends what is overdue. Returns how many slots fired.
     pub fn sweep(&self) -> u32 {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
-        self.now.set(now);
+        self.catch_up();
+        let now = self.now.get();
         let mut fired = 0;
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
             if entry.deadline <= now && entry.fate == Fate::Live {
