@@ -151,7 +151,7 @@ impl EntryPoints {
         Self::of(library, name)
     }
 
-    fn check(&self, call: &'static str, code: c_uint) -> Result<(), HipError> {
+    pub(crate) fn check(&self, call: &'static str, code: c_uint) -> Result<(), HipError> {
         if code == SUCCESS {
             return Ok(());
         }
