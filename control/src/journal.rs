@@ -1,13 +1,14 @@
-//! The flow journal: one JSON document per line for each request, in a bounded set of segment files.
+//! The flow journal: a record of each request, in a bounded set of segment files.
 //!
-//! Workers hand documents over with [`JournalHandle::offer`], which never waits: a full queue loses the
-//! document, and the loss is counted, exported and noted in the journal itself. The control thread
-//! gathers documents for a few milliseconds, writes them in one append, and starts a new segment when
-//! one is full; the oldest segment goes when all together would exceed their bound.
+//! Workers hand records over with [`JournalHandle::offer`], which never waits: a full queue loses the
+//! record, and the loss is counted, exported and noted in the journal itself. The control thread
+//! gathers records for a few milliseconds, writes them in one append, and starts a new segment when
+//! one is full; the oldest segment goes when all together would exceed their bound. Readers make documents of
+//! records.
 //!
-//! What survives: a line is in the page cache once it is written, so it outlives the process, however that
+//! What survives: a record is in the page cache once it is written, so it outlives the process, however that
 //! ends. Data is forced to the device every [`SYNC_EVERY`] while there is something to force, when a
-//! segment is closed, and at shutdown; a power failure can therefore cost the last seconds. A last line
+//! segment is closed, and at shutdown; a power failure can therefore cost the last seconds. A last record
 //! that was cut short is removed when the journal is opened again, and ignored by readers until then.
 
 use std::io;
@@ -17,23 +18,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use pintle_routing::flow::FlowDocument;
+use pintle_routing::flow::FlowRecord;
+use pintle_routing::policy::HasPolicy;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::exposition::names;
 
 mod appender;
 mod file;
+mod packed;
 mod reader;
 mod segments;
 mod writer;
 
 pub(crate) use appender::Appender;
 pub use file::Backend;
-pub use reader::{Filter, FlowSummary, MAX_LISTED, ReadError, find, find_line, for_each_line, list, tail};
+pub use reader::{
+    Damage, Entry, Filter, FlowSummary, MAX_LISTED, ReadError, find, for_each, for_each_in, list, tail,
+};
 pub(crate) use writer::{Order, Writer};
 
-/// Largest document that is kept, in bytes of JSON.
+/// Largest record that is kept, in bytes; and largest document in segments of earlier versions.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// Most bytes that one write carries.
@@ -43,7 +48,7 @@ pub const BATCH_BYTES: usize = 1024 * 1024;
 pub const MIN_SEGMENT_BYTES: u64 = 4096;
 
 /// How long documents gather before they are written.
-pub const GATHER: Duration = Duration::from_millis(5);
+pub const GATHER: Duration = Duration::from_millis(20);
 
 /// How often written data is forced to the device.
 pub const SYNC_EVERY: Duration = Duration::from_secs(5);
@@ -70,7 +75,7 @@ pub struct OpenReport {
     pub segments: usize,
     /// Bytes in them.
     pub bytes: u64,
-    /// Bytes of an unfinished last line that were removed.
+    /// Bytes of an unfinished last record that were removed.
     pub torn_bytes: u64,
 }
 
@@ -109,17 +114,10 @@ pub enum JournalError {
 #[error("the flow journal's queue is full")]
 pub struct Full;
 
-/// A flow that is over but not yet written out as a document, so that the thread that served it need not do
-/// that either.
-pub trait PendingFlow: Send {
-    /// The document; called once, on the control thread.
-    fn into_document(self: Box<Self>) -> FlowDocument;
-}
-
-impl PendingFlow for FlowDocument {
-    fn into_document(self: Box<Self>) -> FlowDocument {
-        *self
-    }
+/// A flow that is over, and whose policy decided.
+struct Pending {
+    record: Box<FlowRecord>,
+    decider: Arc<dyn HasPolicy>,
 }
 
 /// A producer's end of the journal; clones share one queue.
@@ -136,12 +134,13 @@ impl std::fmt::Debug for JournalHandle {
 }
 
 impl JournalHandle {
-    /// Hands a flow over for writing. Never waits; wakes the control thread at most once per batch.
+    /// Hands a flow over for writing, with the policy that decided. Never waits; wakes the control thread at most once
+    /// per batch.
     ///
     /// # Errors
     /// [`Full`] if [`JournalOptions::queue`] flows wait already, or after shutdown.
-    pub fn offer(&self, flow: Box<dyn PendingFlow>) -> Result<(), Full> {
-        self.shared.offer(flow)
+    pub fn offer(&self, record: Box<FlowRecord>, decider: Arc<dyn HasPolicy>) -> Result<(), Full> {
+        self.shared.offer(Pending { record, decider })
     }
 
     /// Returns when everything offered before is in the file (though perhaps not yet on the device), or
@@ -184,7 +183,7 @@ impl JournalHandle {
 const PENDING_ORDERS: usize = 64;
 
 pub(crate) struct Shared {
-    queue: ArrayQueue<Box<dyn PendingFlow>>,
+    queue: ArrayQueue<Pending>,
     wake: Notify,
     /// Set by the first producer after a drain, who also wakes the writer; the others need not.
     signalled: AtomicBool,
@@ -232,7 +231,7 @@ impl Shared {
         }
     }
 
-    fn offer(&self, flow: Box<dyn PendingFlow>) -> Result<(), Full> {
+    fn offer(&self, flow: Pending) -> Result<(), Full> {
         if self.closed.load(Ordering::Acquire) || self.queue.push(flow).is_err() {
             self.lost_full.fetch_add(1, Ordering::Relaxed);
             return Err(Full);
@@ -249,7 +248,7 @@ impl Shared {
         self.signalled.swap(false, Ordering::AcqRel);
     }
 
-    fn take(&self) -> Option<Box<dyn PendingFlow>> {
+    fn take(&self) -> Option<Pending> {
         self.queue.pop()
     }
 

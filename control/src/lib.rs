@@ -17,12 +17,14 @@ mod notify;
 pub mod passing;
 mod reload;
 mod signals;
+#[cfg(test)]
+mod testing;
 pub mod thread;
 
 pub use admin::{AdminOptions, FeedbackDesk, FeedbackRefusal, Opinion, RatingView};
 pub use book::{SessionBook, SessionView};
 pub use hooks::{ControlHooks, Drained, ReloadReport, ReloadResult};
-pub use journal::{Full, JournalHandle, JournalOptions, PendingFlow};
+pub use journal::{Full, JournalHandle, JournalOptions};
 pub use thread::{
     ControlError, ControlHandle, ControlOptions, ControlRemote, ControlThread, Driver, Exit, Inherited,
 };

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pintle_routing::facts::Dialect;
-use pintle_routing::flow::Fault;
+use pintle_routing::flow::{Fault, FlowRecord};
 use pintle_routing::flow_id::FlowId;
 use pintle_routing::units::Micros;
 use smallvec::SmallVec;
 
 use crate::failure::Failure;
-use crate::flow::FinishedFlow;
 use crate::http::chunked::Decoder;
 use crate::http::head::{
     self, BodyFraming, CONTINUE, Field, Method, RequestHead, Version, parse_request, write_own_response,
@@ -78,7 +77,7 @@ struct OwnAnswer<'a> {
 
 /// One request while it is served.
 pub(crate) struct Exchange {
-    pub(crate) flow: Box<FinishedFlow>,
+    pub(crate) flow: Box<FlowRecord>,
     pub(crate) generation: Arc<Generation>,
     pub(crate) id: FlowId,
     pub(crate) start: Instant,
@@ -107,7 +106,7 @@ impl Exchange {
 pub(crate) async fn refuse_full(worker: &Rc<Worker>, mut stream: Stream) {
     let generation = worker.shared.generation.load_full();
     let id = worker.ids.borrow_mut().next(now());
-    let mut flow = FinishedFlow::begin(generation.clone(), id, id.at(), worker.id);
+    let mut flow = FlowRecord::begin(id, id.at(), worker.id);
     let failure =
         Failure::ours(503, "too_many_connections", "The gateway has no room for another connection.");
     let (mut body, mut out) = (Vec::new(), Vec::new());
@@ -117,7 +116,7 @@ pub(crate) async fn refuse_full(worker: &Rc<Worker>, mut stream: Stream) {
     let _ = stream.write_all(out, Duration::from_millis(100)).await;
     flow.ending.status = failure.status;
     flow.failure = Some(failure.message.into_owned());
-    finish(worker, flow, Instant::now());
+    finish(worker, flow, &generation, Instant::now());
 }
 
 /// Serves a connection to its end.
@@ -203,7 +202,7 @@ impl Connection {
         let generation = self.worker.shared.generation.load_full();
         let at = now();
         let id = self.worker.ids.borrow_mut().next(at);
-        let mut flow = FinishedFlow::begin(generation.clone(), id, at, self.worker.id);
+        let mut flow = FlowRecord::begin(id, at, self.worker.id);
         let view = self.head.view(&self.input);
         flow.request.method = String::from_utf8_lossy(view.method_text()).into_owned();
         flow.request.path = String::from_utf8_lossy(view.path()).into_owned();
@@ -223,7 +222,7 @@ impl Connection {
         };
         self.consume();
         self.worker.end();
-        finish(&self.worker, exchange.flow, exchange.start);
+        finish(&self.worker, exchange.flow, &exchange.generation, exchange.start);
         next
     }
 
@@ -454,7 +453,7 @@ impl Connection {
     async fn fail_unread(&mut self, generation: &Arc<Generation>, failure: Failure) {
         let at = now();
         let id = self.worker.ids.borrow_mut().next(at);
-        let flow = FinishedFlow::begin(generation.clone(), id, at, self.worker.id);
+        let flow = FlowRecord::begin(id, at, self.worker.id);
         let mut exchange = Exchange {
             flow,
             generation: generation.clone(),
@@ -465,7 +464,7 @@ impl Connection {
         };
         self.head.clear();
         self.fail(&mut exchange, failure).await;
-        finish(&self.worker, exchange.flow, exchange.start);
+        finish(&self.worker, exchange.flow, &exchange.generation, exchange.start);
     }
 }
 
@@ -513,11 +512,10 @@ fn write_answer(out: &mut Vec<u8>, id: FlowId, answer: &OwnAnswer<'_>, version: 
 }
 
 /// Counts a flow and hands it to the journal.
-fn finish(worker: &Worker, mut flow: Box<FinishedFlow>, start: Instant) {
+fn finish(worker: &Worker, mut flow: Box<FlowRecord>, generation: &Arc<Generation>, start: Instant) {
     flow.timings.total_us = Micros(start.elapsed().as_micros() as u64);
-    let generation = flow.generation.clone();
     generation.meters.ended(flow.ending.status, flow.ending.fault);
-    if !worker.shared.sink.offer(flow) {
+    if !worker.shared.sink.offer(flow, generation) {
         generation.meters.flows_dropped.increment(1);
     }
 }

@@ -25,7 +25,6 @@ pub mod failure;
 #[forbid(unsafe_code)]
 mod fixed;
 pub mod floor;
-pub mod flow;
 #[forbid(unsafe_code)]
 mod framing;
 #[forbid(unsafe_code)]

@@ -6,13 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use pintle_routing::experience::Experience;
+use pintle_routing::flow::FlowRecord;
 use pintle_routing::ids::{DecisionId, LoraId, ModelId, Target};
 use pintle_routing::limits::{Buckets, Limits};
-use pintle_routing::policy::Policy;
+use pintle_routing::policy::{HasPolicy, Policy};
 use pintle_routing::units::UnixMillis;
 use pintle_sessions::{NameId, Store};
 
-use crate::flow::FinishedFlow;
 use crate::learned::Reading;
 use crate::meters::Meters;
 use crate::settings::{Settings, Startup};
@@ -36,6 +36,12 @@ pub struct Generation {
     pub names: Interned,
     /// What is asked of the classifier; `None` if this policy needs nothing of it.
     pub reading: Option<Reading>,
+}
+
+impl HasPolicy for Generation {
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
 }
 
 /// Numbers under which session memory knows this policy's names.
@@ -95,8 +101,9 @@ impl Interned {
 
 /// Takes finished flows off the data path. Must not wait.
 pub trait FlowSink: Send + Sync {
-    /// Hands a flow over; `false` if there was no room and it is lost (the sink counts that).
-    fn offer(&self, flow: Box<FinishedFlow>) -> bool;
+    /// Hands over a flow and the configuration under which it was served; `false` if there was no room and it is lost
+    /// (the sink counts that).
+    fn offer(&self, flow: Box<FlowRecord>, generation: &Arc<Generation>) -> bool;
 }
 
 /// Where the process is in its life.

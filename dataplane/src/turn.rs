@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use pintle_routing::facts::{Dialect, Facts, SessionIdentity};
-use pintle_routing::flow::Attempt;
-use pintle_routing::flow::recorded::{RecordedFacts, RecordedSession};
+use pintle_routing::flow::{Attempt, Decided};
 use pintle_routing::ids::{DecisionId, Target};
 use pintle_routing::learned::Learned;
 use pintle_routing::outcome::{Refusal, Route, SessionAction, Verdict};
@@ -19,7 +18,6 @@ use crate::connection::{Body, Connection, Exchange, Next};
 use crate::edit::SubCall;
 use crate::extract;
 use crate::failure::Failure;
-use crate::flow::Decided;
 use crate::json;
 use crate::learned;
 use crate::local;
@@ -186,15 +184,7 @@ fn decide(
         }),
         Verdict::Refuse(refusal) => Conclusion::Refuse(refusal.clone()),
     };
-    exchange.flow.decided = Some(Decided {
-        facts: RecordedFacts::of(&facts, settings.record_inputs),
-        session: snapshot.as_ref().map(RecordedSession::from),
-        provider_owner: provider_owner.map(str::to_owned),
-        now,
-        live: live.clone(),
-        foresight,
-        outcome,
-    });
+    exchange.flow.decided = Some(Decided::of(&inputs, outcome, settings.record_inputs));
     if let Conclusion::Route(plan) = &mut conclusion {
         let model = &generation.policy.models()[plan.route.target.model.index()].name;
         plan.charge = Charge::take(&worker.shared, &generation, facts.identity, model, plan.prompt_tokens)?;

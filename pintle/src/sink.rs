@@ -1,25 +1,16 @@
 //! Finished flows, from the workers to the journal.
 
+use std::sync::Arc;
+
 use pintle_control::JournalHandle;
-use pintle_control::journal::PendingFlow;
-use pintle_dataplane::flow::FinishedFlow;
-use pintle_dataplane::shared::FlowSink;
-use pintle_routing::flow::FlowDocument;
+use pintle_dataplane::shared::{FlowSink, Generation};
+use pintle_routing::flow::FlowRecord;
 
 /// The journal's end of the data plane.
 pub(crate) struct JournalSink(pub(crate) JournalHandle);
 
 impl FlowSink for JournalSink {
-    fn offer(&self, flow: Box<FinishedFlow>) -> bool {
-        self.0.offer(Box::new(Pending(flow))).is_ok()
-    }
-}
-
-/// A flow whose document is written on the control thread.
-struct Pending(Box<FinishedFlow>);
-
-impl PendingFlow for Pending {
-    fn into_document(self: Box<Self>) -> FlowDocument {
-        self.0.into_document()
+    fn offer(&self, flow: Box<FlowRecord>, generation: &Arc<Generation>) -> bool {
+        self.0.offer(flow, Arc::<Generation>::clone(generation)).is_ok()
     }
 }

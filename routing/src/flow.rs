@@ -13,8 +13,10 @@ use crate::session::compat::gate::GateDecision;
 use crate::session::{SessionPhase, SessionTrace};
 use crate::units::{Micros, Tokens, UnixMillis, Usd};
 
+pub mod record;
 pub mod recorded;
 
+pub use record::{Decided, FlowRecord};
 pub use recorded::Recorded;
 
 /// The version that this build writes.
@@ -172,6 +174,13 @@ pub struct Projections {
     pub scores: Vec<ScoreRecord>,
     /// Mappings.
     pub mappings: Vec<MappingRecord>,
+}
+
+impl Projections {
+    /// The policy has none.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty() && self.scores.is_empty() && self.mappings.is_empty()
+    }
 }
 
 /// One partition.

@@ -26,7 +26,7 @@ const MILLIS_MAX: u64 = (1 << 48) - 1;
 const RANDOM_MASK: u64 = (1 << 48) - 1;
 
 /// One flow's name: 128 bits, written as 26 characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(u128);
 
 impl FlowId {

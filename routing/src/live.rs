@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::experience::Experience;
 use crate::ids::ModelId;
@@ -85,6 +86,39 @@ pub struct LiveSignals {
     /// What feedback has taught; empty before there was any. Recorded beside the rest, as far as it was read.
     #[serde(skip)]
     pub experience: Arc<Experience>,
+}
+
+/// What is out of the ordinary in [`LiveSignals`], to be recorded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LiveExcerpt {
+    /// Models that are not available, idle and unmeasured.
+    #[serde(skip_serializing_if = "SmallVec::is_empty")]
+    pub models: SmallVec<[(ModelId, ModelLive); 1]>,
+    /// As in [`LiveSignals`].
+    pub bytes_per_token: f64,
+}
+
+impl LiveExcerpt {
+    /// Live state as it was, but for models at the end that were as ever.
+    pub(crate) fn signals(&self, experience: &Arc<Experience>) -> LiveSignals {
+        let last = self.models.iter().map(|(model, _)| model.index() + 1).max();
+        let mut models = vec![ModelLive::default(); last.unwrap_or(0)];
+        for (model, live) in &self.models {
+            models[model.index()] = *live;
+        }
+        LiveSignals { models, bytes_per_token: self.bytes_per_token, experience: Arc::clone(experience) }
+    }
+}
+
+impl From<&LiveSignals> for LiveExcerpt {
+    fn from(live: &LiveSignals) -> Self {
+        let models = live.models.iter().enumerate().filter(|(_, live)| **live != ModelLive::default());
+        Self {
+            models: models.map(|(at, live)| (ModelId(at as u16), *live)).collect(),
+            bytes_per_token: live.bytes_per_token,
+        }
+    }
 }
 
 impl LiveSignals {

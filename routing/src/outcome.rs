@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use smallvec::SmallVec;
 
 use crate::ids::{DecisionId, SignalId, Target};
@@ -16,7 +17,7 @@ use crate::session::economics::Seen;
 use crate::trace::DecisionTrace;
 
 /// The result of [`Policy::decide`](crate::policy::Policy::decide).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// What to do with the request.
     pub verdict: Verdict,
@@ -25,7 +26,7 @@ pub struct Outcome {
 }
 
 /// What to do with a request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Forward it.
     Route(Route),
@@ -49,7 +50,7 @@ impl Verdict {
 pub const INLINE_ALTERNATIVES: usize = 6;
 
 /// Where a request goes and why.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// Who serves the turn.
     pub target: Target,
@@ -77,14 +78,14 @@ pub struct Route {
 }
 
 /// A fixed answer (`fast_response`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The decision that carries it; its text is `policy.fast_response(decision)`.
     pub decision: DecisionId,
 }
 
 /// An error answer, to be dressed in the client's dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
@@ -94,6 +95,39 @@ pub struct Refusal {
     pub kind: &'static str,
     /// OpenAI's `error.message`: one sentence or two for the client.
     pub message: String,
+}
+
+/// Every `code` and `kind` of a [`Refusal`]: what is read back from a record is one of them.
+const REFUSAL_WORDS: [&str; 11] = [
+    "model_not_found",
+    "invalid_request_error",
+    "identity_required",
+    "permission_error",
+    "no_route",
+    "no_model_available",
+    "server_error",
+    "session_model_unavailable",
+    "conflict_error",
+    "rate_limit_exceeded",
+    "rate_limit_error",
+];
+
+impl<'de> Deserialize<'de> for Refusal {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Read {
+            status: u16,
+            code: String,
+            kind: String,
+            message: String,
+        }
+        let word = |found: String| {
+            let known = REFUSAL_WORDS.into_iter().find(|known| *known == found);
+            known.ok_or_else(|| D::Error::custom(format_args!("no refusal says {found:?}")))
+        };
+        let Read { status, code, kind, message } = Read::deserialize(from)?;
+        Ok(Self { status, code: word(code)?, kind: word(kind)?, message })
+    }
 }
 
 impl SessionPhase {
@@ -213,7 +247,7 @@ impl Switch {
 }
 
 /// What a committed turn leaves in session memory, beside usage and the response's own state.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SessionCommit {
     /// The decision to remember; `None` stores an empty name.
     pub decision: Option<DecisionId>,

@@ -4,6 +4,7 @@
 //! compiles another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pintle_config::{Config, Profile};
 
@@ -29,6 +30,7 @@ mod compile;
 mod decide;
 mod describe;
 mod learn;
+mod legend;
 mod matched;
 mod order;
 mod replay;
@@ -36,8 +38,10 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use describe::Explained;
 pub use describe::Record;
 pub use learn::FeedbackError;
+pub use legend::{Legend, Mismatch};
 pub use matched::MATCHED_BYTES;
 
 /// A compiled configuration.
@@ -67,6 +71,7 @@ pub struct Policy {
     on_missing: session::OnMissing,
     gate: Option<session::SwitchGate>,
     notes: Vec<CompileError>,
+    legend: Arc<Legend>,
 }
 
 /// One model, in the order of `routing.modelCards`.
@@ -129,6 +134,18 @@ struct Decision {
     session: Option<Box<SessionParams>>,
     fast_response: Option<String>,
     edits: RequestEdits,
+}
+
+/// Something that has a policy and keeps it for as long as outcomes of it are about.
+pub trait HasPolicy: Send + Sync {
+    /// The policy.
+    fn policy(&self) -> &Policy;
+}
+
+impl HasPolicy for Policy {
+    fn policy(&self) -> &Policy {
+        self
+    }
 }
 
 /// Everything that a decision depends on besides the policy.
@@ -196,6 +213,11 @@ impl Policy {
     /// [`Policy::digest`] as 16 hexadecimal digits.
     pub fn digest_hex(&self) -> String {
         format!("{:016x}", self.digest)
+    }
+
+    /// What the numbers of its outcomes stand for.
+    pub const fn legend(&self) -> &Arc<Legend> {
+        &self.legend
     }
 
     /// Whose behaviour is followed.

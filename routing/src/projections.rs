@@ -204,6 +204,11 @@ impl Projections {
         }
     }
 
+    /// Whether there is anything to tell of how signals were derived.
+    pub(crate) fn explain(&self) -> bool {
+        !(self.partitions.is_empty() && self.steps.is_empty())
+    }
+
     /// Whether a score measures demand.
     pub(crate) fn measures_demand(&self) -> bool {
         self.demand.is_some()

@@ -5,11 +5,12 @@
 //! In the compat profile there is no unknown: what could not be determined is false.
 
 use pintle_config::{Profile, RuleNode};
+use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Evidence, Truth, Unknown};
 use crate::flow::RuleRecord;
 use crate::ids::SignalId;
-use crate::signals::{SignalDef, SignalKind, SignalNames, Used};
+use crate::signals::{SignalKind, SignalNames, Used};
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ mod tests;
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// A compiled tree.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Rule {
     Leaf(Leaf),
     /// A leaf whose type does not exist.
@@ -31,7 +33,7 @@ pub(crate) enum Rule {
 }
 
 /// A condition on one signal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Leaf {
     id: SignalId,
     /// It is a domain, which gives a decision its category.
@@ -150,18 +152,18 @@ impl Rule {
         }
     }
 
-    /// The tree with the value of every node.
-    pub(crate) fn record(&self, evidence: &[Evidence], defs: &[SignalDef], profile: Profile) -> RuleRecord {
+    /// The tree with the value of every node; `keys` are the signals' names, as `type:name`.
+    pub(crate) fn record(&self, evidence: &[Evidence], keys: &[String], profile: Profile) -> RuleRecord {
         let value = self.value(evidence, profile);
         let children = |rules: &[Self]| -> Vec<RuleRecord> {
-            rules.iter().map(|rule| rule.record(evidence, defs, profile)).collect()
+            rules.iter().map(|rule| rule.record(evidence, keys, profile)).collect()
         };
         let (node, children) = match self {
-            Self::Leaf(leaf) => (defs[leaf.id.index()].key.clone(), Vec::new()),
+            Self::Leaf(leaf) => (keys[leaf.id.index()].clone(), Vec::new()),
             Self::NoSuchType(kind) => (format!("{kind}:"), Vec::new()),
             Self::And(rules) => ("and".into(), children(rules)),
             Self::Or(rules) => ("or".into(), children(rules)),
-            Self::Not(rule) => ("not".into(), vec![rule.record(evidence, defs, profile)]),
+            Self::Not(rule) => ("not".into(), vec![rule.record(evidence, keys, profile)]),
             Self::Malformed(rules) => ("not".into(), children(rules)),
         };
         RuleRecord { node, truth: value.truth, confidence: value.confidence, children }
@@ -176,6 +178,17 @@ impl Rule {
                 rules.iter_mut().for_each(|rule| rule.blind(hidden));
             }
             Self::Not(rule) => rule.blind(hidden),
+        }
+    }
+
+    /// Levels of the tree.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::Leaf(_) | Self::NoSuchType(_) => 1,
+            Self::And(rules) | Self::Or(rules) | Self::Malformed(rules) => {
+                1 + rules.iter().map(Self::depth).max().unwrap_or(0)
+            }
+            Self::Not(rule) => 1 + rule.depth(),
         }
     }
 

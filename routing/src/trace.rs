@@ -1,28 +1,34 @@
 //! The numbers behind one decision, in indexes, cheap enough to keep for every request.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::evidence::{Evidence, Truth, Unknown};
-use crate::ids::{DecisionId, Target};
+use crate::ids::{DecisionId, SignalId, Target};
 use crate::learned::QueryReading;
 use crate::session::SessionTrace;
 use crate::session::compat::gate::GateDecision;
 
 /// Signals that a trace keeps without allocating.
 pub const INLINE_SIGNALS: usize = 32;
+/// Changed signals that a trace keeps without allocating.
+pub const INLINE_DERIVED: usize = 2;
 /// Decisions that a trace keeps without allocating.
 pub const INLINE_DECISIONS: usize = 12;
 /// Candidates that a trace keeps without allocating.
 pub const INLINE_CANDIDATES: usize = 8;
 
 /// What `decide` saw and concluded on the way.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DecisionTrace {
     /// A trusted identity was given.
     pub identified: bool,
     /// Base signals as they were read, before projections, indexed by
     /// [`SignalId`](crate::ids::SignalId). Empty when the client named its model.
     pub base: SmallVec<[Evidence; INLINE_SIGNALS]>,
+    /// Signals that assumptions, partitions, composers and projections have changed, as the rules then read them.
+    pub derived: SmallVec<[(SignalId, Evidence); INLINE_DERIVED]>,
     /// Knowledge base metrics that projections read, in their order; `None` was not measured.
     pub kb_metrics: SmallVec<[Option<f64>; 2]>,
     /// Every decision's result, indexed by [`DecisionId`].
@@ -44,7 +50,7 @@ pub struct DecisionTrace {
 }
 
 /// Whether one decision's rules hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecisionResult {
     /// Whether they hold.
     pub truth: Truth,
@@ -53,7 +59,7 @@ pub struct DecisionResult {
 }
 
 /// One candidate's base score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CandidateScore {
     /// The candidate.
     pub target: Target,
@@ -64,7 +70,7 @@ pub struct CandidateScore {
 }
 
 /// Why a candidate has its base score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum ScoreReason {
     /// No backend of it is up.
     Unavailable,
@@ -150,7 +156,7 @@ pub enum ScoreReason {
 }
 
 /// What a learnt selector measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Learnt {
     /// Share of the neighbours' votes.
     Votes,
@@ -165,7 +171,7 @@ pub enum Learnt {
 }
 
 /// What a learnt selector lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unlearned {
     /// The query's embedding, and why.
     NoEmbedding(Unknown),
@@ -180,7 +186,7 @@ pub enum Unlearned {
 }
 
 /// Which service level bound excluded a candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SloBound {
     /// `max_tpot_ms`
     Tpot,
@@ -190,6 +196,25 @@ pub enum SloBound {
     Cost,
     /// `max_inflight`
     InFlight,
+}
+
+impl DecisionTrace {
+    /// What the rules read: base signals with what was derived from them.
+    pub fn table(&self) -> SmallVec<[Evidence; INLINE_SIGNALS]> {
+        let mut table = self.base.clone();
+        for (signal, evidence) in &self.derived {
+            if let Some(slot) = table.get_mut(signal.index()) {
+                *slot = *evidence;
+            }
+        }
+        table
+    }
+
+    /// Keeps of `table` what differs from the base signals.
+    pub(crate) fn keep_derived(&mut self, table: &[Evidence]) {
+        let changed = self.base.iter().zip(table).enumerate().filter(|(_, (base, found))| base != found);
+        self.derived = changed.map(|(at, (_, found))| (SignalId(at as u16), *found)).collect();
+    }
 }
 
 impl ScoreReason {

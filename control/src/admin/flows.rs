@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use pintle_routing::flow_id::FlowId;
 use serde::Deserialize;
@@ -47,20 +46,20 @@ pub(super) async fn list(
     Ok(Json(json!({ "flows": flows })))
 }
 
-/// The document as it was written, byte for byte.
+/// The document.
 pub(super) async fn show(
     State(admin): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, AdminError> {
     let id = id.parse::<FlowId>().map_err(|error| AdminError::bad_request(error.to_string()))?;
     let dir = admin.journal_dir.clone();
-    let found = read(&admin, move || journal::find_line(&dir, id)).await?;
-    let line = found.ok_or_else(|| {
+    let found = read(&admin, move || journal::find(&dir, id)).await?;
+    let document = found.ok_or_else(|| {
         AdminError::not_found(format!(
             "the journal has no flow {id}; it may have been removed with its segment"
         ))
     })?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], line).into_response())
+    Ok(Json(document).into_response())
 }
 
 /// Reads the journal on a helper thread, after what waits in the queue has been written.

@@ -1,4 +1,4 @@
-//! Appends batches of lines to segment files and keeps their total size within its bound.
+//! Appends batches of frames to segment files and keeps their total size within its bound.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use pintle_routing::units::UnixMillis;
 
 use super::file::{Backend, SegmentFile};
-use super::segments::{self, Segment};
+use super::segments::{self, Format, Segment};
 use super::{JournalError, JournalOptions, MIN_SEGMENT_BYTES, OpenReport};
 
 const LOCK_FILE: &str = "flows.lock";
@@ -75,7 +75,9 @@ impl Appender {
         };
         let next_number = closed.back().map_or(1, |last| last.number + 1);
         let mut current = None;
-        if let Some(mut segment) = closed.pop_back_if(|last| alone && last.bytes < options.segment_bytes) {
+        if let Some(mut segment) = closed
+            .pop_back_if(|last| alone && last.format == Format::Packed && last.bytes < options.segment_bytes)
+        {
             let (file, torn) = segments::resume(&mut segment).map_err(at(&segment.path))?;
             report.torn_bytes = torn;
             report.bytes -= torn;
@@ -110,19 +112,25 @@ impl Appender {
         self.closed.len() + usize::from(self.current.is_some())
     }
 
-    /// Appends `lines`, whole lines of at most `segment_bytes` together, opening a new segment and
-    /// removing the oldest ones as needed. After an error nothing of `lines` counts as written, and the
-    /// next call starts again behind the last good line. The buffer comes back emptied.
-    pub(crate) async fn append(&mut self, lines: Vec<u8>, now: UnixMillis) -> (io::Result<()>, Vec<u8>) {
-        debug_assert!(lines.len() as u64 <= self.segment_bytes && lines.ends_with(b"\n"));
-        let length = lines.len() as u64;
+    /// Bytes that the open segment has room for; without one, those of a new one.
+    pub(crate) fn room(&self) -> u64 {
+        let used = self.current.as_ref().map_or(0, |current| current.segment.bytes);
+        self.segment_bytes.saturating_sub(used)
+    }
+
+    /// Appends `frames`, whole ones that there is [room](Self::room) for, opening a new segment and removing the oldest
+    /// ones as needed. After an error nothing of `frames` counts as written, and the next call begins a new segment.
+    /// The buffer comes back emptied.
+    pub(crate) async fn append(&mut self, frames: Vec<u8>, now: UnixMillis) -> (io::Result<()>, Vec<u8>) {
+        let length = frames.len() as u64;
+        debug_assert!(length <= self.room());
         if let Err(error) = self.make_room(length, now).await {
-            return (Err(error), emptied(lines));
+            return (Err(error), emptied(frames));
         }
         let Some(current) = self.current.as_mut() else {
-            return (Err(io::Error::other("no segment is open")), emptied(lines));
+            return (Err(io::Error::other("no segment is open")), emptied(frames));
         };
-        let (result, buffer) = current.file.write_all_at(lines, current.segment.bytes).await;
+        let (result, buffer) = current.file.write_all_at(frames, current.segment.bytes).await;
         match result {
             Ok(()) => {
                 current.segment.bytes += length;
@@ -151,9 +159,6 @@ impl Appender {
     }
 
     async fn make_room(&mut self, length: u64, now: UnixMillis) -> io::Result<()> {
-        if self.current.as_ref().is_some_and(|open| open.segment.bytes + length > self.segment_bytes) {
-            self.close_current().await?;
-        }
         if self.current.is_none() {
             self.look_again().await?;
         }
@@ -197,7 +202,8 @@ impl Appender {
         Ok(())
     }
 
-    async fn close_current(&mut self) -> io::Result<()> {
+    /// Syncs and closes the open segment; the next append begins another.
+    pub(crate) async fn close_current(&mut self) -> io::Result<()> {
         let synced = self.sync().await;
         if let Some(current) = self.current.take() {
             self.closed_bytes += current.segment.bytes;

@@ -1,10 +1,10 @@
 //! Finding flow documents again, while the process that writes them runs or long after it died.
 //!
-//! Readers take no lock. A segment may grow or disappear under them, and its last line may be unfinished:
-//! only lines that end are read, and a segment that is gone is passed over.
+//! Readers take no lock. A segment may grow or disappear under them, and the end of it may be unfinished: only what is
+//! whole is read, and a segment that is gone is passed over.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -13,8 +13,10 @@ use pintle_routing::flow::FlowDocument;
 use pintle_routing::flow_id::FlowId;
 use serde::Serialize;
 
-use super::MAX_DOCUMENT_BYTES;
-use super::segments::{self, Segment};
+use super::packed::{self, Index};
+use super::segments::{self, Format, Segment};
+
+mod lines;
 
 /// Most documents that one listing returns.
 pub const MAX_LISTED: usize = 1000;
@@ -87,41 +89,57 @@ pub enum ReadError {
         /// What the system said.
         source: io::Error,
     },
-    /// The flow was found, but this build cannot read its document.
+    /// The flow was found, but this build cannot make its document.
     #[error("flow {id} is recorded, but its document is not readable by this version: {source}")]
     Document {
         /// The flow.
         id: FlowId,
         /// What is wrong with it.
-        source: serde_json::Error,
+        source: Damage,
     },
 }
 
-/// The document of flow `id` from the journal in `dir`; `None` if it holds none.
-pub fn find(dir: &Path, id: FlowId) -> Result<Option<FlowDocument>, ReadError> {
-    let Some(line) = find_line(dir, id)? else { return Ok(None) };
-    serde_json::from_slice(&line).map(Some).map_err(|source| ReadError::Document { id, source })
+/// What is wrong with something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(String);
+
+impl Damage {
+    pub(crate) fn new(what: impl ToString) -> Damage {
+        Damage(what.to_string())
+    }
 }
 
-/// The document of flow `id` as the line of JSON that was written, without the newline.
+/// One thing in the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// A flow.
+    Flow(Box<FlowDocument>),
+    /// The journal says that it lost so many flows here.
+    Lost(u64),
+    /// Something that cannot be read.
+    Damaged,
+}
+
+/// The document of flow `id` from the journal in `dir`; `None` if it holds none.
 ///
 /// A flow is written when it ends, so it stands in the segment that was open when it began or in a later
 /// one. Those are searched first, nearest first; the others follow in case the clock had been set back.
-pub fn find_line(dir: &Path, id: FlowId) -> Result<Option<Vec<u8>>, ReadError> {
+pub fn find(dir: &Path, id: FlowId) -> Result<Option<FlowDocument>, ReadError> {
     let segments = segments::list(dir).map_err(|source| io_error(dir, source))?;
     let first = segments.partition_point(|segment| segment.opened_at.get() <= id.at().get());
     let (earlier, later) = segments.split_at(first.saturating_sub(1));
-    let key = format!("\"id\":\"{id}\"");
-    let finder = memmem::Finder::new(&key);
     for segment in later.iter().chain(earlier.iter().rev()) {
         let Some(content) = read(segment).map_err(|source| io_error(dir, source))? else { continue };
-        for at in finder.find_iter(&content) {
-            let start = memchr::memrchr(b'\n', &content[..at]).map_or(0, |newline| newline + 1);
-            let Some(length) = memchr::memchr(b'\n', &content[start..]) else { break };
-            let line = &content[start..start + length];
-            if id_of(line) == Some(id) {
-                return Ok(Some(line.to_vec()));
+        let found = match segment.format {
+            Format::Lines => lines::find(&content, id),
+            Format::Packed => {
+                let index = Index::of(&content);
+                index.flows().find(|flow| flow.id == id).map(|flow| index.document(flow))
             }
+        };
+        if let Some(found) = found {
+            return found.map(Some).map_err(|source| ReadError::Document { id, source });
         }
     }
     Ok(None)
@@ -138,73 +156,83 @@ pub fn list(dir: &Path, filter: &Filter) -> Result<Vec<FlowSummary>, ReadError> 
     collect(dir, filter, |document| FlowSummary::of(&document))
 }
 
-/// Passes every document to `each` as the line of JSON that was written, without the newline, in the order of
-/// writing, until `each` breaks. With `since`, lines of smaller flow ids are left out.
-///
-/// One line is in memory at a time. A line longer than any document can be, or without an id, is damaged;
-/// its first [`MAX_DOCUMENT_BYTES`] are passed on, for the caller to count.
-pub fn for_each_line(
+/// Passes everything on, in the order of writing, until `each` breaks. With `since`, flows with smaller ids are left
+/// out.
+pub fn for_each(
     dir: &Path,
     since: Option<FlowId>,
-    mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    mut each: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
     let segments = segments::list(dir).map_err(|source| io_error(dir, source))?;
-    let mut line = Vec::new();
     for segment in &segments {
-        let Some(mut reader) = lines(segment).map_err(|source| io_error(dir, source))? else { continue };
-        while next_line(&mut reader, &mut line).map_err(|source| io_error(dir, source))? {
-            let is_early = since.is_some_and(|since| id_of(&line).is_some_and(|id| id < since));
-            if !line.is_empty() && !is_early && each(&line).is_break() {
-                return Ok(());
-            }
+        let flow = match segment.format {
+            Format::Lines => lines::each(segment, since, &mut each),
+            Format::Packed => each_packed(segment, since, &mut each),
+        };
+        if flow.map_err(|source| io_error(dir, source))?.is_break() {
+            break;
         }
     }
     Ok(())
 }
 
-/// A segment as far as it had been written by now, or `None` if it has been removed meanwhile.
-fn lines(segment: &Segment) -> io::Result<Option<impl BufRead>> {
-    let file = match File::open(&segment.path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    let length = file.metadata()?.len();
-    Ok(Some(BufReader::new(file.take(length))))
+fn each_packed(
+    segment: &Segment,
+    since: Option<FlowId>,
+    each: &mut impl FnMut(Entry) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    let content = read(segment)?;
+    Ok(content.map_or(ControlFlow::Continue(()), |content| for_each_in(&content, since, each)))
 }
 
-/// Reads one line that ends; false if there is none.
-fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    let most = MAX_DOCUMENT_BYTES + 1;
-    reader.by_ref().take(most as u64).read_until(b'\n', line)?;
-    if line.pop_if(|last| *last == b'\n').is_some() {
-        return Ok(true);
+/// As [`for_each`], of one segment's content, which may be anything.
+pub fn for_each_in(
+    content: &[u8],
+    since: Option<FlowId>,
+    mut each: impl FnMut(Entry) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let index = Index::of(content);
+    for entry in &index.entries {
+        let entry = match entry {
+            packed::Entry::Flow(flow) if since.is_some_and(|since| flow.id < since) => continue,
+            packed::Entry::Flow(flow) => match index.document(flow) {
+                Ok(document) => Entry::Flow(Box::new(document)),
+                Err(_) => Entry::Damaged,
+            },
+            packed::Entry::Lost(count) => Entry::Lost(*count),
+            packed::Entry::Damaged => Entry::Damaged,
+        };
+        each(entry)?;
     }
-    if line.len() < most {
-        return Ok(false);
-    }
-    line.truncate(MAX_DOCUMENT_BYTES);
-    reader.skip_until(b'\n')?;
-    Ok(true)
+    ControlFlow::Continue(())
 }
 
 fn collect<T>(dir: &Path, filter: &Filter, keep: impl Fn(FlowDocument) -> T) -> Result<Vec<T>, ReadError> {
     let limit = filter.limit.min(MAX_LISTED);
     let mut found = Vec::new();
-    let needles = Needles::new(filter);
     let segments = segments::list(dir).map_err(|source| io_error(dir, source))?;
     for segment in segments.iter().rev() {
         if found.len() >= limit {
             break;
         }
         let Some(content) = read(segment).map_err(|source| io_error(dir, source))? else { continue };
-        let ended = memchr::memrchr(b'\n', &content).map_or(0, |newline| newline + 1);
-        let lines = content[..ended].rsplit(|byte| *byte == b'\n');
-        let documents = lines
-            .filter(|line| !line.is_empty() && needles.may_match(line))
-            .filter_map(|line| serde_json::from_slice::<FlowDocument>(line).ok())
-            .filter(|document| matches(document, filter));
-        found.extend(documents.take(limit - found.len()).map(&keep));
+        let mut keep_matching = |documents: &mut dyn Iterator<Item = FlowDocument>| {
+            let matching = documents.filter(|document| matches(document, filter));
+            found.extend(matching.take(limit - found.len()).map(&keep));
+        };
+        match segment.format {
+            Format::Lines => keep_matching(&mut lines::latest(&content, filter)),
+            Format::Packed => {
+                let index = Index::of(&content);
+                let session = filter.session.as_deref().map(memmem::Finder::new);
+                let flows = index.flows().rev();
+                let flows = flows
+                    .filter(|flow| filter.before.is_none_or(|before| flow.id < before))
+                    // A text lies in a record as it is, so most others can be left out unread.
+                    .filter(|flow| session.as_ref().is_none_or(|key| key.find(flow.record).is_some()));
+                keep_matching(&mut flows.filter_map(|flow| index.document(flow).ok()));
+            }
+        }
     }
     Ok(found)
 }
@@ -216,32 +244,6 @@ fn matches(document: &FlowDocument, filter: &Filter) -> bool {
         && filter.session.as_ref().is_none_or(|key| document.request.session_key.starts_with(key))
         && is(&filter.decision, &document.verdict.decision)
         && is(&filter.model, &document.verdict.target)
-}
-
-/// Byte strings that a matching line must contain, to leave out most lines before parsing them.
-struct Needles(Vec<memmem::Finder<'static>>);
-
-impl Needles {
-    fn new(filter: &Filter) -> Needles {
-        let texts = [&filter.session, &filter.decision, &filter.model];
-        let quoted = texts.into_iter().flatten().filter_map(|text| serde_json::to_string(text).ok());
-        let finders =
-            quoted.map(|text| memmem::Finder::new(&text.as_bytes()[1..text.len() - 1]).into_owned());
-        Needles(finders.collect())
-    }
-
-    fn may_match(&self, line: &[u8]) -> bool {
-        self.0.iter().all(|finder| finder.find(line).is_some())
-    }
-}
-
-/// The id that a line's document carries, without reading the rest of it into memory.
-fn id_of(line: &[u8]) -> Option<FlowId> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        id: FlowId,
-    }
-    serde_json::from_slice::<Head>(line).ok().map(|head| head.id)
 }
 
 /// The content of a segment, or `None` if it has been removed meanwhile.
@@ -259,3 +261,6 @@ fn read(segment: &Segment) -> io::Result<Option<Vec<u8>>> {
 fn io_error(dir: &Path, source: io::Error) -> ReadError {
     ReadError::Io { dir: dir.to_path_buf(), source }
 }
+
+#[cfg(test)]
+mod tests;

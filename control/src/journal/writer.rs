@@ -1,16 +1,16 @@
-//! The task that takes documents from the queue and writes them.
+//! The task that takes flows from the queue and writes them.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use pintle_routing::units::UnixMillis;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::appender::Appender;
-use super::{BATCH_BYTES, GATHER, Loss, MAX_DOCUMENT_BYTES, PendingFlow, SYNC_EVERY, Shared};
+use super::packed::{self, Packer};
+use super::{BATCH_BYTES, GATHER, Loss, MAX_DOCUMENT_BYTES, Pending, SYNC_EVERY, Shared};
 use crate::exposition::names;
 
 /// What the control thread asks of the writer.
@@ -21,19 +21,14 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// A line that tells a later reader of lost documents; it has no `id`, so it is never taken for one.
-#[derive(Serialize)]
-struct LossNotice {
-    notice: &'static str,
-    at: UnixMillis,
-    count: u64,
-}
-
 pub(crate) struct Writer {
     shared: std::sync::Arc<Shared>,
     appender: Appender,
     clock: fn() -> UnixMillis,
+    packer: Packer,
+    /// Frames that are not written yet, and how many flows are among them.
     buffer: Vec<u8>,
+    documents: u64,
     batch_bytes: usize,
     /// Losses already counted in the metrics.
     told: Loss,
@@ -55,7 +50,9 @@ impl Writer {
             shared,
             appender,
             clock,
+            packer: Packer::new(),
             buffer,
+            documents: 0,
             batch_bytes,
             told: Loss::default(),
             noticed: 0,
@@ -100,45 +97,44 @@ impl Writer {
     /// Writes what the queue holds now; what is offered meanwhile wakes the task again.
     async fn write_queued(&mut self) {
         self.shared.rearm();
-        let mut documents = 0;
         for _ in 0..self.shared.capacity() {
             let Some(flow) = self.shared.take() else { break };
-            let before = self.buffer.len();
-            if !encode(flow, &mut self.buffer) {
-                self.refuse(before);
-                continue;
-            }
-            self.buffer.push(b'\n');
-            let length = self.buffer.len() - before;
-            if length > MAX_DOCUMENT_BYTES.min(self.batch_bytes) {
-                self.refuse(before);
-                continue;
-            }
-            if self.buffer.len() > self.batch_bytes {
-                let next = self.buffer.split_off(before);
-                self.append(documents).await;
-                self.buffer.extend_from_slice(&next);
-                documents = 0;
-            }
-            documents += 1;
+            self.place(flow).await;
         }
-        self.append(documents).await;
+        self.append().await;
         self.tell_losses().await;
     }
 
-    fn refuse(&mut self, keep: usize) {
-        self.buffer.truncate(keep);
+    /// Packs a flow into the buffer. What does not fit into this write, or this segment, begins the next.
+    async fn place(&mut self, mut flow: Pending) {
+        for attempt in 0..3 {
+            let before = self.buffer.len();
+            if !pack(&mut flow, &mut self.packer, &mut self.buffer) {
+                break;
+            }
+            if self.buffer.len() as u64 <= self.appender.room().min(self.batch_bytes as u64) {
+                self.documents += 1;
+                return;
+            }
+            self.buffer.truncate(before);
+            self.packer.restart();
+            match attempt {
+                0 => drop(self.append().await),
+                _ => self.close_segment().await,
+            }
+        }
         self.shared.lose_unwritable();
     }
 
     /// Whether the buffer is written.
-    async fn append(&mut self, documents: u64) -> bool {
+    async fn append(&mut self) -> bool {
         if self.buffer.is_empty() {
             return true;
         }
         let length = self.buffer.len() as u64;
-        let lines = std::mem::take(&mut self.buffer);
-        let (result, buffer) = self.appender.append(lines, (self.clock)()).await;
+        let documents = std::mem::take(&mut self.documents);
+        let frames = std::mem::take(&mut self.buffer);
+        let (result, buffer) = self.appender.append(frames, (self.clock)()).await;
         self.buffer = buffer;
         let written = result.is_ok();
         match result {
@@ -152,6 +148,7 @@ impl Writer {
             Err(error) => {
                 self.shared.lose_failed(documents);
                 self.complain(&error);
+                self.packer.restart();
             }
         }
         self.publish_size();
@@ -176,14 +173,19 @@ impl Writer {
         if count == 0 || self.failing {
             return;
         }
-        let notice = LossNotice { notice: "dropped", at: (self.clock)(), count };
-        if serde_json::to_writer(&mut self.buffer, &notice).is_ok() {
-            self.buffer.push(b'\n');
-            if self.append(0).await {
-                self.noticed += count;
-            }
-        } else {
-            self.buffer.clear();
+        packed::lost((self.clock)(), count, &mut self.buffer);
+        if self.buffer.len() as u64 > self.appender.room() {
+            self.close_segment().await;
+        }
+        if self.append().await {
+            self.noticed += count;
+        }
+    }
+
+    async fn close_segment(&mut self) {
+        self.packer.restart();
+        if let Err(error) = self.appender.close_current().await {
+            self.complain(&error);
         }
     }
 
@@ -199,10 +201,20 @@ impl Writer {
     }
 }
 
-/// Appends the flow's document; false if that is impossible. A defect in one flow must not end the journal.
-fn encode(flow: Box<dyn PendingFlow>, buffer: &mut Vec<u8>) -> bool {
-    let document = std::panic::catch_unwind(AssertUnwindSafe(|| flow.into_document()));
-    document.is_ok_and(|document| serde_json::to_writer(buffer, &document).is_ok())
+/// Appends a flow; false if that is impossible. A defect in one flow must not end the journal.
+fn pack(flow: &mut Pending, packer: &mut Packer, buffer: &mut Vec<u8>) -> bool {
+    let before = buffer.len();
+    let packed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let policy = flow.decider.policy();
+        flow.record.complete(policy);
+        packer.flow(&flow.record, policy.legend(), MAX_DOCUMENT_BYTES, buffer)
+    }));
+    let packed = packed.is_ok_and(|packed| packed.is_ok());
+    if !packed {
+        buffer.truncate(before);
+        packer.restart();
+    }
+    packed
 }
 
 /// Lets documents gather for a moment so that one write carries many, unless an order comes first.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use pintle_routing::flow::FlowDocument;
+use pintle_routing::flow::{FlowDocument, FlowRecord};
 use pintle_routing::flow_id::{FlowId, FlowIds};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use super::*;
 use crate::Drained;
 use crate::book::{SessionBook, SessionView};
 use crate::hooks::{ReloadReport, ReloadResult};
+use crate::testing::{policy, record};
 
 const NOWHERE: &str = "127.0.0.1:0";
 const KEY: u128 = 0x00112233_44556677_8899AABB_CCDDEEFF;
@@ -162,9 +163,9 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> (u16, String) {
     (status, body.to_owned())
 }
 
-fn flow() -> (FlowId, Box<FlowDocument>) {
+fn flow() -> (FlowId, Box<FlowRecord>) {
     let id = FlowIds::new(1, 5).next(unix_millis());
-    (id, Box::new(FlowDocument { id: id.to_string(), ..FlowDocument::default() }))
+    (id, record(id, "Prove it."))
 }
 
 fn on_each_driver(test: impl Fn(Driver)) {
@@ -179,12 +180,12 @@ fn on_each_driver(test: impl Fn(Driver)) {
 fn a_flow_is_served_as_soon_as_it_was_offered() {
     on_each_driver(|driver| {
         let bench = Bench::start(driver);
-        let (id, document) = flow();
-        bench.control.journal().offer(document.clone()).expect("room");
+        let (id, flow) = flow();
+        bench.control.journal().offer(flow.clone(), policy()).expect("room");
         let (status, body) = bench.ask("GET", &format!("/v1/flows/{id}"));
         assert_eq!(
             (status, serde_json::from_str::<FlowDocument>(&body).expect("document")),
-            (200, *document)
+            (200, flow.document(policy().legend()).expect("its own legend"))
         );
         let (status, listed) = bench.json("GET", "/v1/flows?limit=5");
         assert_eq!((status, &listed["flows"][0]["id"]), (200, &json!(id.to_string())));
@@ -200,8 +201,8 @@ fn the_end_is_drain_then_journal_then_gone() {
     on_each_driver(|driver| {
         let bench = Bench::start(driver);
         let Bench { dir, world, control } = bench;
-        let (id, document) = flow();
-        control.journal().offer(document).expect("room");
+        let (id, flow) = flow();
+        control.journal().offer(flow, policy()).expect("room");
         control.shutdown();
         assert_eq!(control.join(), Ok(Exit::CutOff(2)));
         assert_eq!(world.drains.load(Ordering::SeqCst), 1);
@@ -262,8 +263,8 @@ fn sessions_are_listed_shown_and_forgotten() {
 #[test]
 fn metrics_are_exposed_with_the_control_threads_own() {
     let bench = Bench::start(Driver::Auto);
-    let (_, document) = flow();
-    bench.control.journal().offer(document).expect("room");
+    let (_, flow) = flow();
+    bench.control.journal().offer(flow, policy()).expect("room");
     assert_eq!(bench.ask("GET", "/v1/flows").0, 200);
     let (status, text) = bench.ask("GET", "/metrics");
     assert_eq!(status, 200);

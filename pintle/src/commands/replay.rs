@@ -11,15 +11,13 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use pintle_control::journal;
-use pintle_routing::flow::recorded::{Recorded, RecordedSession};
+use pintle_control::journal::{self, Entry};
+use pintle_routing::flow::recorded::Recorded;
 use pintle_routing::flow::{FlowDocument, Usage, VerdictRecord};
-use pintle_routing::live::LiveSignals;
 use pintle_routing::outcome::{Hold, SessionAction, SessionPhase};
-use pintle_routing::policy::{Inputs, Policy, Record};
+use pintle_routing::policy::Policy;
 use pintle_routing::session::Pricing;
 use pintle_routing::units::Tokens;
-use serde::Deserialize;
 
 use self::difference::first_difference;
 use self::report::Report;
@@ -38,37 +36,13 @@ pub(super) fn verify(options: &Verify) -> Result<ExitCode, Box<dyn Error>> {
         .into());
     }
     let mut tally = Tally::new(&policy, options.limit);
-    journal::for_each_line(&dir, options.since.map(|since| since.0), |line| {
-        tally.line(line);
+    journal::for_each(&dir, options.since.map(|since| since.0), |entry| {
+        tally.entry(entry);
         ControlFlow::Continue(())
     })?;
     let report = Report { tally: &tally, dir: &dir, policy_file: &options.policy };
     io::stdout().write_all(report.to_string().as_bytes())?;
     Ok(if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// Takes a recorded decision again and describes it as the gateway did.
-fn again(policy: &Policy, recorded: &Recorded) -> FlowDocument {
-    let outcome = policy.replay(recorded);
-    let facts = recorded.facts.facts();
-    let snapshot = recorded.session.as_ref().map(RecordedSession::snapshot);
-    let of = |name: &str| recorded.live.iter().find(|(known, _)| known == name).map(|(_, live)| *live);
-    let live = LiveSignals {
-        models: policy.models().iter().map(|model| of(&model.name).unwrap_or_default()).collect(),
-        bytes_per_token: recorded.bytes_per_token,
-        experience: std::sync::Arc::new(recorded.experience.clone()),
-    };
-    let inputs = Inputs {
-        facts: &facts,
-        session: snapshot.as_ref(),
-        provider_owner: recorded.provider_owner.as_deref(),
-        now: recorded.now,
-        live: &live,
-        foresight: recorded.foresight.as_ref(),
-    };
-    let mut document = FlowDocument::default();
-    policy.describe(&inputs, &outcome, Record::Nothing, &mut document);
-    document
 }
 
 /// Leaves only what a decision concludes, so that two documents can be compared whole.
@@ -151,14 +125,6 @@ struct Tally<'p> {
     unreadable: u64,
 }
 
-/// A line in which the journal tells of flows that it could not keep.
-#[derive(Deserialize)]
-struct LossNotice {
-    #[serde(rename = "notice")]
-    _notice: String,
-    count: u64,
-}
-
 impl<'p> Tally<'p> {
     fn new(policy: &'p Policy, limit: usize) -> Self {
         Self {
@@ -187,16 +153,11 @@ impl<'p> Tally<'p> {
         self.different.count == 0 && self.locked_moved.count == 0 && self.unreadable == 0
     }
 
-    fn line(&mut self, line: &[u8]) {
-        if let Ok(notice) = serde_json::from_slice::<LossNotice>(line) {
-            self.lost += notice.count;
-            return;
-        }
-        let Some(mut document) =
-            serde_json::from_slice::<FlowDocument>(line).ok().filter(|document| !document.id.is_empty())
-        else {
-            self.unreadable += 1;
-            return;
+    fn entry(&mut self, entry: Entry) {
+        let mut document = match entry {
+            Entry::Flow(document) => *document,
+            Entry::Lost(count) => return self.lost += count,
+            Entry::Damaged => return self.unreadable += 1,
         };
         match document.inputs.take() {
             None => self.undecided += 1,
@@ -207,7 +168,7 @@ impl<'p> Tally<'p> {
 
     fn same_policy(&mut self, recorded: &Recorded, document: FlowDocument) {
         let id = document.id.clone();
-        let (before, after) = (conclusion(document), conclusion(again(self.policy, recorded)));
+        let (before, after) = (conclusion(document), conclusion(self.policy.replay_described(recorded)));
         if before == after {
             self.identical += 1;
             return;
@@ -228,7 +189,7 @@ impl<'p> Tally<'p> {
             let is_known = |key: &String| recorded.evidence.iter().any(|(known, _)| known == key);
             self.incomplete += u64::from(!self.policy.signals().iter().all(|def| is_known(&def.key)));
         }
-        let (before, after) = (&document.verdict, again(self.policy, recorded).verdict);
+        let (before, after) = (&document.verdict, self.policy.replay_described(recorded).verdict);
         let decision = before.decision != after.decision;
         let target = before.kind == after.kind && before.target != after.target;
         let kind = before.kind != after.kind;

@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use pintle_control::journal;
+use pintle_control::journal::{self, Entry};
 use pintle_routing::flow::FlowDocument;
 use pintle_routing::flow::recorded::{Recorded, RecordedSession};
 use pintle_routing::outcome::{Route, SessionPhase};
@@ -39,9 +39,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let mut shadow = Shadow::new(&policy);
     let mut differences = options.differences.as_ref().map(File::create).transpose()?.map(BufWriter::new);
     let mut failed = Ok(());
-    journal::for_each_line(&dir, options.since.map(|since| since.0), |line| {
-        let document = serde_json::from_slice::<FlowDocument>(line);
-        if let Some(difference) = document.ok().and_then(|document| shadow.follow(&document))
+    journal::for_each(&dir, options.since.map(|since| since.0), |entry| {
+        if let Entry::Flow(document) = entry
+            && let Some(difference) = shadow.follow(&document)
             && let Some(out) = &mut differences
         {
             failed = serde_json::to_writer(&mut *out, &difference)

@@ -10,7 +10,7 @@ use pintle_config::{Config, OnError, Profile};
 
 use super::order::Match;
 use super::{Decision, Policy};
-use crate::evidence::{Evidence, Truth, Unknown};
+use crate::evidence::{Evidence, Truth};
 use crate::ids::SignalId;
 use crate::signals::{CompileError, SignalKind, SignalNames};
 use crate::trace::DecisionResult;
@@ -53,6 +53,11 @@ pub(super) fn compile(
     assumed
 }
 
+/// How surely a decision matches that counts as matching.
+pub(super) fn match_confidence(result: &DecisionResult) -> f64 {
+    if result.truth.is_unknown() { 1.0 } else { result.confidence }
+}
+
 impl Policy {
     /// Gives unknown signals the value that they count as.
     pub(super) fn assume(&self, table: &mut [Evidence]) {
@@ -64,20 +69,14 @@ impl Policy {
         }
     }
 
-    /// Why a signal is unknown whose value was assumed.
-    pub(super) fn assumed_for(&self, at: usize, base: &Evidence) -> Option<Unknown> {
-        let Truth::Unknown(why) = base.truth else { return None };
-        self.assumed.iter().any(|(id, _)| id.index() == at).then_some(why)
-    }
-
     /// Whether a decision applies by what its rules came to.
     pub(super) fn matches(&self, at: usize, truth: Truth) -> bool {
         truth.is_true() || truth.is_unknown() && self.decisions[at].guard
     }
 
     /// A matching decision as the order among decisions sees it.
-    pub(super) fn view(&self, at: usize, result: &DecisionResult) -> Match<'_> {
-        let confidence = if result.truth.is_unknown() { 1.0 } else { result.confidence };
-        Match { decision: &self.decisions[at], confidence }
+    pub(super) fn view(&self, at: usize, result: &DecisionResult) -> Match {
+        let Decision { priority, tier, name_rank, .. } = self.decisions[at];
+        Match { priority, tier, name_rank, confidence: match_confidence(result) }
     }
 }

@@ -1,11 +1,13 @@
 //! From configuration to policy.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pintle_config::{Config, Decision as DecisionConfig, ModelRef, Profile, ProviderModel};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::assume;
+use super::legend::Legend;
 use super::order::Order;
 use super::session::{OnMissing, SwitchGate, params};
 use super::{Decision, DefaultRoute, ModelInfo, Policy, ReasoningFamily};
@@ -123,7 +125,7 @@ pub(super) fn compile(
         projections.note_used(|id| wanted[id.index()], &names.defs, &mut used);
     }
     signals.restrict(used, &names.defs);
-    Ok(Policy {
+    let mut policy = Policy {
         profile,
         digest: digest(config, profile, pretrained),
         requestable: requestable(config, &models, &targets),
@@ -146,7 +148,10 @@ pub(super) fn compile(
         on_missing,
         gate: SwitchGate::of(config, profile),
         notes,
-    })
+        legend: Arc::default(),
+    };
+    policy.legend = Arc::new(Legend::of(&policy));
+    Ok(policy)
 }
 
 fn limit(at: &str, entries: usize, errors: &mut Vec<CompileError>) {

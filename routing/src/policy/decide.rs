@@ -97,6 +97,7 @@ impl Policy {
     ) -> Outcome {
         trace.base.clone_from(&table);
         let demand = self.derive(&mut table, &trace.kb_metrics, None);
+        trace.keep_derived(&table);
         let chosen = if self.skips_decisions(inputs.facts) { None } else { self.choose(&table, &mut trace) };
         trace.chosen = chosen.map(|chosen| chosen.decision);
         if let Some(chosen) = chosen.filter(|chosen| self.fast_response(chosen.decision).is_some()) {

@@ -1,12 +1,15 @@
 //! From an outcome to a flow document.
 //!
-//! An outcome keeps indexes and base evidence; everything between them follows from the policy and is worked
-//! out again here, so that recording costs the request path next to nothing.
+//! An outcome keeps indexes and numbers. A [`Legend`] has the names for them, so that recording costs the request path
+//! next to nothing and a document is made only when somebody wants it.
 
 use smallvec::SmallVec;
 
-use super::session::Proposal;
-use super::{Decision, Inputs, Policy};
+use super::legend::{DecisionLegend, Legend};
+use super::session::provider_state;
+use super::{Inputs, Policy};
+use crate::evidence::{Evidence, Truth};
+use crate::experience::Experience;
 use crate::flow::recorded::{RecordedFacts, RecordedSession};
 use crate::flow::{
     CandidateRecord, DecisionRecord, FactsSummary, FlowDocument, Projections, Recorded, Selection, Session,
@@ -15,11 +18,18 @@ use crate::flow::{
 use crate::ids::{DecisionId, Target};
 use crate::live::ModelLive;
 use crate::outcome::{Outcome, SessionAction, Verdict};
-use crate::selection::Choice as BaseChoice;
-use crate::session::{self, SessionTrace};
+use crate::session::{self, SessionTrace, lock};
 use crate::signals::{context_tokens, estimate_tokens};
 use crate::trace::{Learnt, ScoreReason, SloBound, Unlearned};
 use crate::units::Tokens;
+
+/// What a document says beside the outcome and that only the policy knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Explained {
+    pub(crate) projections: Projections,
+    /// What feedback had taught, as far as it was read.
+    pub(crate) experience: Experience,
+}
 
 impl Policy {
     /// Writes what was decided, and from what, into a document: its `policy_digest` and the parts from `facts`
@@ -28,30 +38,66 @@ impl Policy {
     /// Texts and identity are not read, unless `record` keeps them: facts that were recorded without them
     /// describe as well as the original.
     pub fn describe(&self, inputs: &Inputs<'_>, outcome: &Outcome, record: Record, doc: &mut FlowDocument) {
-        doc.policy_digest = self.digest_hex();
-        doc.facts = self.facts_summary(inputs, outcome);
-        let mut table = outcome.trace.base.clone();
-        doc.projections = Projections::default();
-        if !table.is_empty() {
-            self.derive(&mut table, &outcome.trace.kb_metrics, Some(&mut doc.projections));
+        let explained = self.explained(inputs, outcome);
+        self.legend.describe(inputs, outcome, explained, record, doc);
+    }
+
+    /// The inputs of a decision, owned. Texts and identity only with `keep_private`.
+    pub fn recorded(&self, inputs: &Inputs<'_>, outcome: &Outcome, keep_private: bool) -> Recorded {
+        self.legend.recorded(inputs, outcome, self.experience_read(inputs, outcome), keep_private)
+    }
+
+    /// Whether [`Policy::explained`] has anything to say that an outcome does not.
+    pub(crate) fn explains(&self) -> bool {
+        self.projections.explain()
+            || self.decisions.iter().any(|decision| decision.selector.reads_experience())
+    }
+
+    pub(crate) fn explained(&self, inputs: &Inputs<'_>, outcome: &Outcome) -> Explained {
+        let mut projections = Projections::default();
+        if self.projections.explain() && !outcome.trace.base.is_empty() {
+            let mut table = outcome.trace.base.clone();
+            self.derive(&mut table, &outcome.trace.kb_metrics, Some(&mut projections));
         }
-        let read = self.defs.iter().zip(&table).zip(&outcome.trace.base).enumerate();
-        let signals = read.map(|(at, ((def, evidence), base))| SignalRecord {
-            signal: def.key.clone(),
+        Explained { projections, experience: self.experience_read(inputs, outcome) }
+    }
+}
+
+impl Legend {
+    /// [`Policy::describe`] without the policy.
+    pub(crate) fn describe(
+        &self,
+        inputs: &Inputs<'_>,
+        outcome: &Outcome,
+        explained: Explained,
+        record: Record,
+        doc: &mut FlowDocument,
+    ) {
+        doc.policy_digest.clone_from(&self.digest);
+        doc.facts = self.facts_summary(inputs, outcome);
+        let table = outcome.trace.table();
+        doc.projections = explained.projections;
+        let read = self.signals.iter().zip(&table).zip(&outcome.trace.base).enumerate();
+        let signals = read.map(|(at, ((key, evidence), base))| SignalRecord {
+            signal: key.clone(),
             truth: evidence.truth,
             confidence: evidence.confidence,
             value: evidence.value,
-            assumed: self.assumed_for(at, base),
+            assumed: match base.truth {
+                Truth::Unknown(why) => self.assumed.iter().any(|id| id.index() == at).then_some(why),
+                _ => None,
+            },
         });
         doc.evidence = signals.collect();
         doc.decisions = self.decision_records(outcome, &table);
         doc.selection = self.selection(outcome);
         doc.session = self.session(inputs, outcome);
         doc.verdict = self.verdict(outcome);
+        let recorded = |keep| Some(Box::new(self.recorded(inputs, outcome, explained.experience, keep)));
         doc.inputs = match record {
             Record::Nothing => None,
-            Record::Evidence => Some(Box::new(self.recorded(inputs, outcome, false))),
-            Record::Everything => Some(Box::new(self.recorded(inputs, outcome, true))),
+            Record::Evidence => recorded(false),
+            Record::Everything => recorded(true),
         };
     }
 
@@ -64,7 +110,7 @@ impl Policy {
             has_image: facts.has_image,
             identified: outcome.trace.identified,
             envelope_bytes: facts.envelope_bytes,
-            context_tokens: context_tokens(facts, self.profile, inputs.live.bytes_per_token),
+            context_tokens: context_tokens(facts, self.profile(), inputs.live.bytes_per_token),
             history_tokens: match facts.history_bytes {
                 0 => Tokens(0),
                 bytes => estimate_tokens(bytes, inputs.live.bytes_per_token),
@@ -73,22 +119,18 @@ impl Policy {
         }
     }
 
-    fn decision_records(
-        &self,
-        outcome: &Outcome,
-        table: &[crate::evidence::Evidence],
-    ) -> Vec<DecisionRecord> {
+    fn decision_records(&self, outcome: &Outcome, table: &[Evidence]) -> Vec<DecisionRecord> {
         let results = &outcome.trace.decisions;
         let mut order: SmallVec<[usize; 16]> = (0..results.len()).collect();
-        let matches = |at: usize| self.matches(at, results[at].truth);
+        let matches = |at: usize| self.matches(at, &results[at]);
         let tiered = order.iter().any(|at| matches(*at) && self.decisions[*at].tier > 0);
         let view = |at: usize| self.view(at, &results[at]);
         order.sort_by(|a, b| {
             let matching = matches(*b).cmp(&matches(*a));
-            matching.then_with(|| self.order.compare(&view(*a), &view(*b), tiered))
+            matching.then_with(|| self.order().compare(&view(*a), &view(*b), tiered))
         });
         let record = |at: usize| {
-            let decision: &Decision = &self.decisions[at];
+            let decision: &DecisionLegend = &self.decisions[at];
             DecisionRecord {
                 name: decision.name.clone(),
                 priority: decision.priority,
@@ -97,7 +139,7 @@ impl Policy {
                 confidence: results[at].confidence,
                 chosen: outcome.trace.chosen == Some(DecisionId(at as u16)),
                 guard: decision.guard,
-                rules: decision.rules.record(table, &self.defs, self.profile),
+                rules: decision.rules.record(table, &self.signals, self.profile()),
             }
         };
         order.into_iter().map(record).collect()
@@ -109,7 +151,7 @@ impl Policy {
             return Selection::default();
         }
         let chosen = trace.chosen.map(|chosen| &self.decisions[chosen.index()]);
-        let decision = chosen.filter(|decision| !decision.candidates.is_empty());
+        let decision = chosen.filter(|decision| decision.selects);
         let name = |target: Target| self.target_name(target).to_owned();
         let session = trace.session.as_deref();
         let candidate = |(at, score): (usize, &crate::trace::CandidateScore)| CandidateRecord {
@@ -122,7 +164,7 @@ impl Policy {
         let route = outcome.verdict.route();
         Selection {
             algorithm: decision.map_or(String::new(), |decision| decision.algorithm.clone()),
-            method: decision.map_or("default_model", |decision| decision.selector.name()).to_owned(),
+            method: decision.map_or("default_model", |decision| &decision.method).to_owned(),
             confidence: trace.selection_confidence,
             note: decision.and_then(|decision| decision.note.clone()),
             candidates: trace.candidates.iter().enumerate().map(candidate).collect(),
@@ -147,7 +189,7 @@ impl Policy {
         };
         Session {
             before: inputs.session.map(RecordedSession::from),
-            phase: Some(Self::phase(inputs)),
+            phase: Some(Policy::phase(inputs)),
             action: route.map(|route| route.action),
             breach: route.is_some_and(|route| matches!(route.action, SessionAction::Released(_))),
             policy,
@@ -156,20 +198,11 @@ impl Policy {
     }
 
     fn session_sentence(&self, inputs: &Inputs<'_>, outcome: &Outcome, trace: &SessionTrace) -> String {
-        let trace_of = &outcome.trace;
-        let mut scores = trace_of.candidates.clone();
-        let chosen = trace_of.chosen.map(|chosen| &self.decisions[chosen.index()]);
-        let proposal = Proposal {
-            scores: &mut scores,
-            choice: BaseChoice { index: trace_of.base_choice, confidence: trace_of.selection_confidence },
-            params: None,
-            decision: chosen.map_or("", |decision| &decision.name),
-            category: "",
-            demand: None,
-            tokens: context_tokens(inputs.facts, self.profile, inputs.live.bytes_per_token),
-        };
-        let candidates = self.session_candidates(inputs, &proposal, None);
-        session::describe(trace, &self.session_input(inputs, &proposal, &candidates))
+        let candidates = outcome.trace.candidates.iter();
+        let names: SmallVec<[&str; 8]> = candidates.map(|score| self.target_name(score.target)).collect();
+        let state = provider_state(inputs);
+        let held = lock::held(inputs.session, &inputs.facts.tools, state.as_ref());
+        session::describe(trace, &names, held.map(|(_, model)| model))
     }
 
     fn verdict(&self, outcome: &Outcome) -> VerdictRecord {
@@ -200,31 +233,37 @@ impl Policy {
         }
     }
 
-    /// The inputs of a decision, owned. Texts and identity only with `keep_private`.
-    pub fn recorded(&self, inputs: &Inputs<'_>, outcome: &Outcome, keep_private: bool) -> Recorded {
-        let evidence =
-            self.defs.iter().zip(&outcome.trace.base).map(|(def, found)| (def.key.clone(), *found));
-        let live =
-            self.models.iter().zip(&inputs.live.models).filter(|(_, live)| **live != ModelLive::default());
+    fn recorded(
+        &self,
+        inputs: &Inputs<'_>,
+        outcome: &Outcome,
+        experience: Experience,
+        keep_private: bool,
+    ) -> Recorded {
+        let trace = &outcome.trace;
+        let live = self.targets.iter().zip(&inputs.live.models);
+        let live = live.filter(|(_, live)| **live != ModelLive::default());
+        let kb_metrics = self.kb_metrics.iter().zip(&trace.kb_metrics);
         Recorded {
             facts: RecordedFacts {
-                identified: outcome.trace.identified,
+                identified: trace.identified,
                 ..RecordedFacts::of(inputs.facts, keep_private)
             },
-            evidence: evidence.collect(),
-            kb_metrics: self
-                .projections
-                .kb_metrics()
+            evidence: self
+                .signals
                 .iter()
-                .zip(&outcome.trace.kb_metrics)
+                .zip(&trace.base)
+                .map(|(key, found)| (key.clone(), *found))
+                .collect(),
+            kb_metrics: kb_metrics
                 .filter_map(|((kb, metric), value)| Some((kb.clone(), metric.clone(), (*value)?)))
                 .collect(),
             session: inputs.session.map(RecordedSession::from),
             provider_owner: inputs.provider_owner.map(str::to_owned),
             now: inputs.now,
-            live: live.map(|(model, live)| (model.name.clone(), *live)).collect(),
-            query: outcome.trace.query.clone(),
-            experience: self.experience_read(inputs, outcome),
+            live: live.map(|(names, live)| (names[0].clone(), *live)).collect(),
+            query: trace.query.clone(),
+            experience,
             bytes_per_token: inputs.live.bytes_per_token,
             foresight: inputs.foresight.copied(),
         }

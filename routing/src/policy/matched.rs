@@ -42,11 +42,10 @@ impl Policy {
     ///
     /// Only a 2xx answer carries them.
     pub fn matched_headers(&self, outcome: &Outcome, mut emit: impl FnMut(&'static str, &str)) {
-        let mut table = outcome.trace.base.clone();
-        if table.is_empty() {
+        if outcome.trace.base.is_empty() {
             return;
         }
-        self.derive(&mut table, &outcome.trace.kb_metrics, None);
+        let table = outcome.trace.table();
         let mut value = String::new();
         for kind in SignalKind::ALL {
             value.clear();

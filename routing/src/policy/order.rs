@@ -16,8 +16,6 @@ use std::cmp::{Ordering, Reverse};
 
 use pintle_config::Profile;
 
-use super::Decision;
-
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order {
     pub(super) by_confidence: bool,
@@ -26,16 +24,19 @@ pub(super) struct Order {
 
 /// A decision that matches, and how surely.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Match<'a> {
-    pub(super) decision: &'a Decision,
+pub(super) struct Match {
+    pub(super) priority: i64,
+    pub(super) tier: i64,
+    /// Position among all decisions sorted by name.
+    pub(super) name_rank: u32,
     pub(super) confidence: f64,
 }
 
 impl Order {
     /// `Less` if `a` is preferred. `tiered` says whether any matching decision has a tier.
-    pub(super) fn compare(self, a: &Match<'_>, b: &Match<'_>, tiered: bool) -> Ordering {
+    pub(super) fn compare(self, a: &Match, b: &Match, tiered: bool) -> Ordering {
         let confidence = b.confidence.total_cmp(&a.confidence);
-        let priority = b.decision.priority.cmp(&a.decision.priority);
+        let priority = b.priority.cmp(&a.priority);
         let first = if tiered {
             self.tier(a).cmp(&self.tier(b)).then(confidence).then(priority)
         } else if self.by_confidence {
@@ -43,11 +44,11 @@ impl Order {
         } else {
             priority.then(confidence)
         };
-        first.then(a.decision.name_rank.cmp(&b.decision.name_rank))
+        first.then(a.name_rank.cmp(&b.name_rank))
     }
 
-    fn tier(self, matched: &Match<'_>) -> (Reverse<bool>, i64) {
-        let tier = matched.decision.tier;
+    fn tier(self, matched: &Match) -> (Reverse<bool>, i64) {
+        let tier = matched.tier;
         (Reverse(self.profile == Profile::Compat || tier > 0), tier)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Inputs, Policy};
+use super::{Inputs, Policy, Record};
 use crate::evidence::{Evidence, Unknown};
-use crate::flow::Recorded;
+use crate::flow::{FlowDocument, Recorded};
 use crate::learned::Learned;
 use crate::live::{LiveSignals, ModelLive};
 use crate::outcome::Outcome;
@@ -17,17 +17,35 @@ impl Policy {
     /// recorded evidence stands in for it, as it always does for what classifiers measured; under another
     /// policy, a signal that was not recorded is unknown.
     pub fn replay(&self, recorded: &Recorded) -> Outcome {
+        self.on_record(recorded, |inputs| self.decide_again(inputs, recorded))
+    }
+
+    /// As [`Policy::replay`], with everything that was concluded, as [`Policy::describe`] writes it.
+    pub fn replay_described(&self, recorded: &Recorded) -> FlowDocument {
+        let mut document = FlowDocument::default();
+        self.on_record(recorded, |inputs| {
+            let outcome = self.decide_again(inputs, recorded);
+            self.describe(inputs, &outcome, Record::Nothing, &mut document);
+        });
+        document
+    }
+
+    fn on_record<T>(&self, recorded: &Recorded, work: impl FnOnce(&Inputs<'_>) -> T) -> T {
         let facts = recorded.facts.facts();
         let snapshot = recorded.session.as_ref().map(|session| session.snapshot());
         let live = self.live(recorded);
-        let inputs = Inputs {
+        work(&Inputs {
             facts: &facts,
             session: snapshot.as_ref(),
             provider_owner: recorded.provider_owner.as_deref(),
             now: recorded.now,
             live: &live,
             foresight: recorded.foresight.as_ref(),
-        };
+        })
+    }
+
+    fn decide_again(&self, inputs: &Inputs<'_>, recorded: &Recorded) -> Outcome {
+        let (facts, live) = (inputs.facts, inputs.live);
         let has_texts = recorded.facts.private.is_some();
         let read = recorded.query.as_deref();
         let embedding = read.and_then(|read| read.embedding.as_ref());
@@ -38,9 +56,9 @@ impl Policy {
                 .map_or(Err(Unknown::NotRecorded), |read| read.given().map(Vec::as_slice)),
             user: read.and_then(|read| read.user),
         };
-        self.decide_on(&inputs, recorded.facts.identified, query, |table, kb_metrics| {
+        self.decide_on(inputs, recorded.facts.identified, query, |table, kb_metrics| {
             if has_texts {
-                self.signals.evaluate(&facts, Learned::none(), live.bytes_per_token, table);
+                self.signals.evaluate(facts, Learned::none(), live.bytes_per_token, table);
             }
             for (def, slot) in self.defs.iter().zip(table) {
                 if has_texts && !def.kind.is_learned() {

@@ -417,7 +417,7 @@ impl Policy {
     }
 }
 
-fn provider_state<'a>(inputs: &Inputs<'a>) -> Option<ProviderStateRef<'a>> {
+pub(super) fn provider_state<'a>(inputs: &Inputs<'a>) -> Option<ProviderStateRef<'a>> {
     inputs.facts.provider_state.as_ref().map(|_| ProviderStateRef { owner: inputs.provider_owner })
 }
 

@@ -172,7 +172,8 @@ proptest! {
         let mut names = names();
         let rule = Rule::compile(&tree, &mut names, &mut Used::default()).unwrap();
         let value = rule.value(&evidence, Pintle);
-        let record = rule.record(&evidence, &names.defs, Pintle);
+        let keys: Vec<String> = names.defs.iter().map(|def| def.key.clone()).collect();
+        let record = rule.record(&evidence, &keys, Pintle);
         prop_assert_eq!((record.truth, record.confidence), (value.truth, value.confidence));
         prop_assert!((0.0..=1.0).contains(&value.confidence));
     }

@@ -1,14 +1,12 @@
 //! The reason of a verdict in one sentence.
 
-use super::{LockKind, ResetKind, SessionAction, SessionInput, SessionTrace, lock};
+use super::{LockKind, ResetKind, SessionAction, SessionTrace};
 
-/// One sentence that an operator can read, for [`SessionTrace::sentence`].
-pub fn describe(trace: &SessionTrace, input: &SessionInput<'_>) -> String {
-    let name = |index: Option<usize>| {
-        index.and_then(|i| input.candidates.get(i)).map_or("no model", |candidate| candidate.name)
-    };
+/// One sentence that an operator can read, for [`SessionTrace::sentence`]. `candidates` are their names, `held` is
+/// the model that a [lock](super::lock::held) names.
+pub fn describe(trace: &SessionTrace, candidates: &[&str], held: Option<&str>) -> String {
+    let name = |index: Option<usize>| index.and_then(|i| candidates.get(i)).map_or("no model", |name| *name);
     let chosen = name(trace.chosen);
-    let held = lock::held(input.snapshot.as_ref(), &input.tools, input.provider_state.as_ref());
     let lock = match trace.lock {
         Some(LockKind::ToolLoop) => "its tool loop is open",
         Some(LockKind::ProviderState) => "the conversation's state lives with it",
@@ -23,7 +21,7 @@ pub fn describe(trace: &SessionTrace, input: &SessionInput<'_>) -> String {
     match trace.action {
         SessionAction::Held => format!("{chosen} keeps the turn: {lock}."),
         SessionAction::Breached => {
-            let owner = held.map_or("the locked model", |(_, model)| model);
+            let owner = held.unwrap_or("the locked model");
             format!("{owner} should serve because {lock}, but cannot ({}); {chosen} could.", trace.reason)
         }
         SessionAction::New => {

@@ -316,6 +316,7 @@ proptest! {
             prop_assert!((sum - c.total.get()).abs() <= 1e-9 * sum.abs().max(1.0));
             prop_assert!(c.total.get().is_finite() && (0.0..=1.0).contains(&c.adjusted_score));
         }
-        prop_assert!(!describe(&verdict.trace, &turn).is_empty());
+        let names: Vec<&str> = turn.candidates.iter().map(|candidate| candidate.name).collect();
+        prop_assert!(!describe(&verdict.trace, &names, None).is_empty());
     }
 }

@@ -7,12 +7,14 @@ mod naive;
 use generate::{Case, Draw};
 use pintle_config::Profile;
 use pintle_routing::evidence::{Truth, Unknown};
-use pintle_routing::flow::Recorded;
+use pintle_routing::flow::{Decided, Fault, FlowDocument, FlowRecord};
+use pintle_routing::flow_id::FlowId;
 use pintle_routing::learned::{JailbreakReading, Learned, Reading};
 use pintle_routing::live::LiveSignals;
-use pintle_routing::outcome::Verdict;
-use pintle_routing::policy::{Inputs, Policy};
+use pintle_routing::outcome::{Outcome, Verdict};
+use pintle_routing::policy::{Inputs, Legend, Policy, Record};
 use pintle_routing::units::UnixMillis;
+use serde::Serialize;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const REQUESTS_PER_POLICY: u64 = 12;
@@ -80,7 +82,25 @@ fn compare(from: u64, policies: u64) {
     }
 }
 
-/// Takes `requests` generated decisions again from their records, by way of JSON, and compares bit for bit.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+/// The document that is made of a record and a legend which have been written and read.
+fn from_record(policy: &Policy, inputs: &Inputs<'_>, outcome: Outcome, keep_private: bool) -> FlowDocument {
+    let mut record = FlowRecord::begin(FlowId::from_bits(7), NOW, 0);
+    record.decided = Some(Decided::of(inputs, outcome, keep_private));
+    // What nobody has told the record yet.
+    record.ending.fault = Fault::None;
+    record.complete(policy);
+    let legend: Legend = serde_json::from_str(&json(policy.legend().as_ref())).expect("read as written");
+    legend.check().expect("it holds together");
+    let mut read: FlowRecord = serde_json::from_str(&json(&record)).expect("read as written");
+    read.id = record.id;
+    read.document(&legend).expect("its own legend")
+}
+
+/// Takes `requests` generated decisions again from their records, by way of the journal's records and of JSON, and compares bit for bit.
 fn replay(requests: u64) {
     for seed in 0..requests.div_ceil(REQUESTS_PER_POLICY) {
         let case = Case::generate(&mut Draw::new(seed));
@@ -101,10 +121,15 @@ fn replay(requests: u64) {
                 foresight: None,
             };
             let outcome = policy.decide_measured(&inputs, &learned(request.attack));
-            let record = policy.recorded(&inputs, &outcome, draw.below(2) == 0);
-            let json = serde_json::to_string(&record).expect("a record is plain data");
-            let record: Recorded = serde_json::from_str(&json).expect("what was written can be read");
-            let again = policy.replay(&record);
+            let keep_private = draw.below(2) == 0;
+            let document = from_record(&policy, &inputs, outcome.clone(), keep_private);
+            let mut at_once = FlowDocument { id: document.id.clone(), at: NOW, ..FlowDocument::default() };
+            let record = if keep_private { Record::Everything } else { Record::Evidence };
+            policy.describe(&inputs, &outcome, record, &mut at_once);
+            assert_eq!(json(&document), json(&at_once), "seed {seed}, request {nth}\n{}", case.yaml());
+            let read: FlowDocument =
+                serde_json::from_str(&json(&document)).expect("what was written is read");
+            let again = policy.replay(&read.inputs.expect("it was decided"));
             assert_eq!(
                 format!("{again:?}"),
                 format!("{outcome:?}"),
