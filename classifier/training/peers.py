@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 
 import teacher
 from common import CACHE, package
-from domain_data import own_questions, own_terms
-from heads import complexity_training
+from domain_data import own_terms
+from heads import complexity_training, questions
 
 WRITING = 120
 
@@ -38,8 +38,8 @@ def sources(rows):
 
 
 def domain(model):
-    train = own_questions() + own_terms()
-    head = LogisticRegression(C=10, max_iter=500, class_weight="balanced")
+    train = questions() + own_terms()
+    head = LogisticRegression(C=5, max_iter=500, class_weight="balanced")
     head.fit(model.embed([text for text, _ in train]), [label for _, label in train])
     rows = cases("domain")
     for source in sources(rows):

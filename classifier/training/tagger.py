@@ -9,7 +9,7 @@ import scipy.sparse as sparse
 from faker import Faker
 
 from common import CACHE, OWN, SEED, stable
-from domain_data import own_questions, sections
+from domain_data import sections
 from text import MASK, fnv, mix, pair_hash, word_hash
 
 import wordnet
@@ -225,8 +225,8 @@ def corpus():
     out = []
     for template in part["templates"]:
         out += [fill(template.replace("\\n", "\n"), rng, fakes) for _ in range(90)]
-    plain = part["plain"] * 10 + [text for text, _ in own_questions()]
-    for name in ("complexity.txt", "modality.txt", "feedback.txt", "jailbreak.txt"):
+    plain = part["plain"] * 10
+    for name in ("domain-questions.txt", "complexity.txt", "modality.txt", "feedback.txt", "jailbreak.txt"):
         plain += [line for lines in sections(OWN / name).values() for line in lines if "{" not in line]
     synsets = wordnet.load()
     # Capitalised words there are mostly names of people and places, which nobody marked: left out.
