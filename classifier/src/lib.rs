@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod embedded;
 pub mod encoder;
 pub mod external;
+pub mod gpu;
 pub mod load;
 pub mod model;
 #[cfg(feature = "onnx")]

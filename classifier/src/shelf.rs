@@ -17,6 +17,7 @@ use pintle_config::{Config, Precision as PrecisionSetting};
 use crate::cpu::{Isa, Precision};
 use crate::encoder::{Encoder, Family};
 use crate::external::{Externals, Named};
+use crate::gpu::GpuPool;
 use crate::load::Loaded;
 use crate::model::Options;
 use crate::model::config::parse_label_mapping;
@@ -34,6 +35,7 @@ const GUARD_ROLE: &str = "guardrail";
 /// Models that are in use.
 #[derive(Default)]
 pub struct Library {
+    gpus: GpuPool,
     loaded: Mutex<HashMap<Key, Weak<dyn Encoder>>>,
     externals: Externals,
 }
@@ -49,6 +51,11 @@ struct Key {
 }
 
 impl Library {
+    /// The GPUs, and who runs models.
+    pub fn gpus(&self) -> &GpuPool {
+        &self.gpus
+    }
+
     /// The model of a folder, loaded now or before.
     ///
     /// # Errors
@@ -101,6 +108,7 @@ impl<'a> ConfiguredShelf<'a> {
         base: &Path,
         embedded: Arc<dyn TextModel>,
     ) -> Self {
+        library.gpus.follow(&config.global.pintle.classifier);
         Self { library, config, secrets, base: base.to_owned(), models_dir: models_dir(config), embedded }
     }
 
@@ -192,7 +200,8 @@ impl<'a> ConfiguredShelf<'a> {
         places.into_iter().flatten().find(|place| place.join("config.json").is_file())
     }
 
-    fn load(&self, folder: &Path, head: Option<Head>, mapping: &str) -> Result<Slot, String> {
+    /// The model of a folder, and what an operator should know about who runs it.
+    fn load(&self, folder: &Path, head: Option<Head>, mapping: &str) -> Result<(Slot, String), String> {
         let labels = self.labels(folder, mapping)?;
         let settings = &self.config.global.pintle.classifier;
         let encoder = self.library.load(folder, labels, precision(settings.precision))?;
@@ -207,11 +216,22 @@ impl<'a> ConfiguredShelf<'a> {
             Some(_) => (0, 0),
         };
         let count = |value: i64| usize::try_from(value).unwrap_or(0);
+        let model = |encoder: Arc<dyn Encoder>, backend| {
+            let model = EncoderModel::new(encoder, backend, head, policy, count(layers), count(dimensions));
+            model.map_err(|error| error.to_string())
+        };
         let backend = if encoder.info().family == Family::Onnx { "onnx" } else { "cpu" };
-        let model = EncoderModel::new(encoder, backend, head, policy, count(layers), count(dimensions))
-            .map_err(|error| error.to_string())?;
-        let name = model.name().to_owned();
-        Ok(Slot { name, backends: vec![Arc::new(model)] })
+        let own = model(encoder.clone(), backend)?;
+        let mut slot = Slot { name: own.name().to_owned(), backends: vec![Arc::new(own)] };
+        let window = policy.tokens.min(encoder.info().max_tokens);
+        let note = match self.library.gpus.twin(&encoder, folder, window) {
+            Ok(twin) => {
+                slot.backends.insert(0, Arc::new(model(twin, "hip")?));
+                String::new()
+            }
+            Err(why) => why.map_or(String::new(), |why| format!("the CPU answers: {why}")),
+        };
+        Ok((slot, note))
     }
 
     /// Labels from the mapping beside a model: by its configured path, or by its name in the model's folder.
@@ -261,8 +281,7 @@ impl Shelf for ConfiguredShelf<'_> {
                 match self.folder(name).filter(|_| !name.is_empty()) {
                     Some(folder) => {
                         let slot = self.load(&folder, head, mapping);
-                        slot.map(|slot| (slot, String::new()))
-                            .map_err(|why| format!("{}: {why}", folder.display()))
+                        slot.map_err(|why| format!("{}: {why}", folder.display()))
                     }
                     None if name.is_empty() => self.embedded(head).map(|slot| (slot, String::new())),
                     None => self
@@ -277,7 +296,7 @@ impl Shelf for ConfiguredShelf<'_> {
                 })?;
                 let mapping = self.catalog(head).map_or("", |(_, mapping)| mapping);
                 let slot = self.load(&folder, head, mapping);
-                slot.map(|slot| (slot, String::new())).map_err(|why| format!("{}: {why}", folder.display()))
+                slot.map_err(|why| format!("{}: {why}", folder.display()))
             }
         }
     }

@@ -92,6 +92,13 @@ impl Engine {
         let done = catch_unwind(AssertUnwindSafe(|| session.read(texts, wanted, &mut readings)));
         match done {
             Ok(Ok(())) if readings.len() == texts.len() => {
+                if state.failures > 0 {
+                    tracing::info!(
+                        model = model.name(),
+                        backend = model.backend(),
+                        "a back end answers again"
+                    );
+                }
                 state.failures = 0;
                 state.rests_until = None;
                 Ok(readings)
@@ -105,17 +112,19 @@ impl Engine {
     fn failed(&mut self, model: &dyn TextModel, name: &str, error: &ModelError) {
         let Some(state) = self.sessions.get_mut(&key(model)) else { return };
         state.session = None;
+        let first = state.failures == 0;
         let rest = self.retry_after.saturating_mul(1 << state.failures.min(16)).min(LONGEST_REST);
         state.failures = state.failures.saturating_add(1);
         state.rests_until = Some(Instant::now() + rest);
-        meters::failed(name, model.backend());
-        tracing::error!(
-            model = name,
-            backend = model.backend(),
-            %error,
-            rest_ms = rest.as_millis() as u64,
-            "a classifier's back end failed; another one answers if there is one"
-        );
+        let backend = model.backend();
+        meters::failed(name, backend);
+        let rest_ms = rest.as_millis() as u64;
+        if first {
+            let text = "a classifier's back end failed; another one answers if there is one";
+            tracing::error!(model = name, backend, %error, rest_ms, "{text}");
+        } else {
+            tracing::debug!(model = name, backend, %error, rest_ms, "a classifier's back end failed again");
+        }
     }
 }
 

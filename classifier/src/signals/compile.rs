@@ -10,7 +10,7 @@ use pintle_routing::signals::SignalKind;
 
 use super::manifest::Manifest;
 use super::{Bank, Compression, Contrast, FamilyStatus, KnowledgeBase, SignalPlan, Slot, Source, family_of};
-use crate::reader::{Head, TextReading, Wanted};
+use crate::reader::{Head, ModelError, TextModel, TextReading, Wanted};
 
 /// Texts that are embedded in one call.
 const EXAMPLES_PER_CALL: usize = 64;
@@ -255,17 +255,19 @@ impl Builder<'_> {
         let Source::Model(model) = embedder.source else { return };
         let slot = &self.models[model];
         let unknown: Vec<&String> = texts.iter().filter(|text| !self.vectors.contains_key(*text)).collect();
-        let Some(backend) = slot.backends.first().filter(|_| !unknown.is_empty()) else { return };
-        let mut session = backend.session();
-        for chunk in unknown.chunks(EXAMPLES_PER_CALL) {
-            let borrowed: Vec<&str> = chunk.iter().map(|text| text.as_str()).collect();
-            let mut readings: Vec<TextReading> = Vec::with_capacity(borrowed.len());
-            if let Err(error) = session.read(&borrowed, Wanted::EMBEDDING, &mut readings) {
-                tracing::error!(model = slot.name, %error, "examples cannot be embedded");
-                return;
-            }
-            for (text, reading) in chunk.iter().zip(readings) {
-                self.vectors.insert((*text).clone(), reading.embedding);
+        if unknown.is_empty() {
+            return;
+        }
+        for backend in &slot.backends {
+            match embed(backend.as_ref(), &unknown) {
+                Ok(vectors) => {
+                    self.vectors.extend(unknown.into_iter().cloned().zip(vectors));
+                    return;
+                }
+                Err(error) => {
+                    let backend = backend.backend();
+                    tracing::error!(model = slot.name, backend, %error, "examples cannot be embedded");
+                }
             }
         }
     }
@@ -296,6 +298,16 @@ impl Builder<'_> {
         }
         Ok(KnowledgeBase { name: base.name.clone(), labels })
     }
+}
+
+fn embed(backend: &dyn TextModel, texts: &[&String]) -> Result<Vec<Vec<f32>>, ModelError> {
+    let mut session = backend.session();
+    let mut readings: Vec<TextReading> = Vec::with_capacity(texts.len());
+    for chunk in texts.chunks(EXAMPLES_PER_CALL) {
+        let borrowed: Vec<&str> = chunk.iter().map(|text| text.as_str()).collect();
+        session.read(&borrowed, Wanted::EMBEDDING, &mut readings)?;
+    }
+    Ok(readings.into_iter().map(|reading| reading.embedding).collect())
 }
 
 fn params_of(scoring: &PrototypeScoring) -> BankParams {

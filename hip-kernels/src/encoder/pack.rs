@@ -120,6 +120,12 @@ impl Packed {
         self.layers.len()
     }
 
+    /// Ids of tokens are below this.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary as usize
+    }
+
     /// Labels of the head: per text, per token. One of them is 0.
     #[must_use]
     pub fn labels(&self) -> (usize, usize) {

@@ -1,0 +1,237 @@
+//! Encoders on the emulated GPU against the same encoders in f32 on the CPU.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Golden, TINY, cosine};
+use pintle_classifier::cpu::{CpuEncoder, Precision};
+use pintle_classifier::encoder::{Batch, EncodeError, Encoded, Encoder, OutputKind, Want};
+use pintle_classifier::gpu::{self, GpuEncoder, Gpus};
+use pintle_config::{ClassifierHip, HipPrecision};
+use pintle_hip::encoder::Number;
+use pintle_hip_emulator::{Emulator, Target, codes};
+
+/// What the two back ends promise each other.
+const LEAST_COSINE: f32 = 0.9995;
+
+/// The emulator takes seconds where a GPU takes microseconds.
+fn settings(emulator: &Emulator) -> ClassifierHip {
+    ClassifierHip {
+        library: emulator.path().display().to_string(),
+        watchdog_ms: 120_000,
+        load_ms: 120_000,
+        retry_ms: 10,
+        batch_tokens: 512,
+        batch_texts: 16,
+        ..ClassifierHip::default()
+    }
+}
+
+struct Both {
+    cpu: Arc<dyn Encoder>,
+    gpu: GpuEncoder,
+    number: Number,
+}
+
+fn load(name: &str, settings: &ClassifierHip, gpus: &Gpus) -> Both {
+    let folder = common::tiny(name);
+    let model = gpu::pack(&folder, settings).unwrap();
+    let number = model.packed().number();
+    let cpu: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, Precision::F32));
+    let gpu = GpuEncoder::new(cpu.clone(), model, gpus).unwrap();
+    Both { cpu, gpu, number }
+}
+
+fn batch(texts: &[Vec<u32>]) -> Batch {
+    let mut batch = Batch::default();
+    texts.iter().for_each(|ids| batch.push(ids).unwrap());
+    batch
+}
+
+fn encode(encoder: &dyn Encoder, texts: &[Vec<u32>], want: Want) -> Encoded {
+    let mut out = Encoded::default();
+    encoder.session().encode(&batch(texts), want, &mut out).unwrap();
+    out
+}
+
+/// The embedding, and the logits of whichever kind the model has.
+fn everything(encoder: &dyn Encoder) -> Want {
+    let heads = if encoder.info().token_labels() > 0 { Want::TOKEN } else { Want::SEQUENCE };
+    Want::EMBEDDING.union(heads)
+}
+
+/// Asserts that both agree, and returns the lowest cosine.
+fn agree(what: &str, both: &Both, texts: &[Vec<u32>]) -> f32 {
+    let want = everything(&both.gpu);
+    let (got, expected) = (encode(&both.gpu, texts, want), encode(&*both.cpu, texts, want));
+    let labels = match &both.cpu.info().outputs[1].kind {
+        OutputKind::Sequence { labels } | OutputKind::Token { labels } => labels.len(),
+        OutputKind::Embedding { .. } => unreachable!("an embedding comes first"),
+    };
+    // Random weights leave labels that are as good as equal; these may change places.
+    let tie = if both.number == Number::F16 { 5e-3 } else { 5e-2 };
+    let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
+    for (got, expected) in [(&got.logits, &expected.logits), (&got.token_logits, &expected.token_logits)] {
+        assert_eq!(got.len(), expected.len());
+        for (got, expected) in got.chunks(labels).zip(expected.chunks(labels)) {
+            let (got_best, expected_best) = (best(got), best(expected));
+            let near = expected[expected_best] - expected[got_best] < tie;
+            assert!(got_best == expected_best || near, "{what}: {got:?} for {expected:?}");
+        }
+    }
+    let width = both.cpu.info().dimensions();
+    assert_eq!(got.pooled.len(), width * texts.len());
+    let rows = got.pooled.chunks(width).zip(expected.pooled.chunks(width));
+    let least = rows.map(|(got, expected)| cosine(got, expected)).fold(1.0, f32::min);
+    assert!(least >= LEAST_COSINE, "{what}: cosine {least}");
+    least
+}
+
+#[test]
+fn every_tiny_checkpoint_agrees_with_the_cpu() {
+    for target in [Target::Gfx942, Target::Gfx1100] {
+        let Some(emulator) = Emulator::take(target) else { return };
+        let settings = settings(&emulator);
+        let gpus = Gpus::open(&settings).unwrap();
+        for name in TINY {
+            let texts = Golden::read(&format!("{name}/golden.safetensors")).texts();
+            let auto = load(name, &settings, &gpus);
+            let f16 = ClassifierHip { precision: HipPrecision::F16, ..settings.clone() };
+            let f16 = (auto.number != Number::F16).then(|| load(name, &f16, &gpus));
+            for both in std::iter::once(auto).chain(f16) {
+                let least = agree(name, &both, &texts);
+                println!("{name} {} on {target:?}: lowest cosine {least}", both.number);
+            }
+        }
+    }
+}
+
+/// One checkpoint of each family on one device, for what depends on neither target nor precision.
+fn each_family(test: impl Fn(&str, &Both, &Emulator, &Gpus)) {
+    let Some(emulator) = Emulator::take(Target::Gfx942) else { return };
+    let settings = ClassifierHip { precision: HipPrecision::F16, ..settings(&emulator) };
+    let gpus = Gpus::open(&settings).unwrap();
+    for name in ["bert_seq", "modernbert_tok"] {
+        let both = load(name, &settings, &gpus);
+        test(name, &both, &emulator, &gpus);
+    }
+}
+
+fn texts(lengths: &[u32]) -> Vec<Vec<u32>> {
+    let id = |at: u32| 3 + at.wrapping_mul(2_654_435_761) % 500;
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(nth, length)| (0..*length).map(|at| id(at * 31 + nth as u32)).collect())
+        .collect()
+}
+
+#[test]
+fn company_and_order_do_not_matter_and_large_batches_are_split() {
+    each_family(|name, both, _, gpus| {
+        // Lengths around the tiles' edges; 21 texts are more than one batch of 16.
+        let lengths: Vec<u32> = [1, 2, 16, 17, 63, 64, 65, 100].into_iter().chain(3..16).collect();
+        let texts = texts(&lengths);
+        agree(name, both, &texts);
+        let batches = gpus.status()[0].batches;
+        assert!(batches >= 2, "{batches} batches");
+        let want = everything(&both.gpu);
+        let together = encode(&both.gpu, &texts, want);
+        let mut turned = texts.clone();
+        turned.reverse();
+        let reversed = encode(&both.gpu, &turned, want);
+        let width = both.gpu.info().dimensions();
+        // Up to rounding: a larger batch is multiplied in larger tiles, which add up in another order.
+        let near = |got: &[f32], expected: &[f32], nth: usize| {
+            let cosine = cosine(got, expected);
+            assert!(cosine > 0.9999, "{name}: text {nth} of {} tokens: {cosine}", lengths[nth]);
+        };
+        for (nth, row) in together.pooled.chunks(width).enumerate() {
+            near(&reversed.pooled[(texts.len() - 1 - nth) * width..][..width], row, nth);
+        }
+        for nth in [0, 6, 20] {
+            let alone = encode(&both.gpu, &texts[nth..=nth], want);
+            near(&alone.pooled, &together.pooled[nth * width..(nth + 1) * width], nth);
+        }
+    });
+}
+
+#[test]
+fn fewer_layers_and_dimensions_are_those_of_the_cpu() {
+    each_family(|name, both, _, _| {
+        let texts = texts(&[9, 30]);
+        let want = Want { layers: 2, dimensions: 24, ..Want::EMBEDDING };
+        let (got, expected) = (encode(&both.gpu, &texts, want), encode(&*both.cpu, &texts, want));
+        for (got, expected) in got.pooled.chunks(24).zip(expected.pooled.chunks(24)) {
+            assert!(cosine(got, expected) >= LEAST_COSINE, "{name}");
+            assert!((cosine(got, got) - 1.0).abs() < 1e-5);
+            let length = got.iter().map(|x| x * x).sum::<f32>();
+            assert!((length - 1.0).abs() < 1e-4, "{name}: length {length}");
+        }
+        // What the model cannot give is the caller's fault, not the device's.
+        let beyond = Want { layers: 99, ..Want::EMBEDDING };
+        let mut out = Encoded::default();
+        let refused = both.gpu.session().encode(&batch(&texts), beyond, &mut out);
+        assert!(matches!(refused, Err(EncodeError::Want(_))));
+    });
+}
+
+#[test]
+fn a_dead_device_says_so_and_answers_again() {
+    each_family(|name, both, emulator, gpus| {
+        let texts = texts(&[12]);
+        let before = encode(&both.gpu, &texts, Want::EMBEDDING);
+        for (call, code) in
+            [("hipGraphLaunch", codes::LAUNCH_FAILURE), ("hipMemcpyAsync", codes::ILLEGAL_ADDRESS)]
+        {
+            emulator.fail(call, 0, code);
+            let mut out = Encoded::default();
+            let failed = both.gpu.session().encode(&batch(&texts), Want::EMBEDDING, &mut out);
+            assert!(matches!(failed, Err(EncodeError::Device(_))), "{name} {call}: {failed:?}");
+            let again = || {
+                both.gpu.session().encode(&batch(&texts), Want::EMBEDDING, &mut Encoded::default()).is_ok()
+            };
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while !again() {
+                assert!(std::time::Instant::now() < deadline, "{name}: it does not come back");
+                std::thread::yield_now();
+            }
+            assert_eq!(encode(&both.gpu, &texts, Want::EMBEDDING), before, "{name} {call}");
+        }
+        assert!(gpus.status()[0].deaths >= 2);
+    });
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_anything_is_allocated() {
+    let Some(emulator) = Emulator::take(Target::Gfx942) else { return };
+    let settings = ClassifierHip { memory_bytes: 1 << 20, ..settings(&emulator) };
+    let gpus = Gpus::open(&settings).unwrap();
+    let folder = common::tiny("bert_seq");
+    let model = gpu::pack(&folder, &settings).unwrap();
+    let cpu: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, Precision::F32));
+    let before = emulator.calls("hipMalloc");
+    let why = GpuEncoder::new(cpu, model, &gpus).err().unwrap();
+    assert!(why.contains("more than the 1048576 of classifier.hip.memory_bytes"), "{why}");
+    assert_eq!(emulator.calls("hipMalloc"), before);
+}
+
+#[test]
+fn minilm_agrees_with_the_cpu() {
+    let Some(folder) = common::minilm() else { return };
+    let Some(emulator) = Emulator::take(Target::Gfx942) else { return };
+    let settings = settings(&emulator);
+    let gpus = Gpus::open(&settings).unwrap();
+    let model = gpu::pack(&folder, &settings).unwrap();
+    let cpu: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, Precision::F32));
+    let gpu = GpuEncoder::new(cpu.clone(), model, &gpus).unwrap();
+    let texts = Golden::read("minilm.safetensors").texts();
+    let (got, expected) = (encode(&gpu, &texts, Want::EMBEDDING), encode(&*cpu, &texts, Want::EMBEDDING));
+    let width = gpu.info().dimensions();
+    for (got, expected) in got.pooled.chunks(width).zip(expected.pooled.chunks(width)) {
+        let cosine = cosine(got, expected);
+        println!("minilm: cosine {cosine}");
+        assert!(cosine >= LEAST_COSINE);
+    }
+}
