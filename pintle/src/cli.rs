@@ -407,13 +407,44 @@ pub(crate) struct OneModel {
     pub(crate) dir: ModelsDir,
 }
 
+/// Texts of a batch, and tokens of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchShape {
+    pub(crate) texts: usize,
+    pub(crate) tokens: usize,
+}
+
+impl FromStr for BatchShape {
+    type Err = &'static str;
+
+    fn from_str(shape: &str) -> Result<Self, Self::Err> {
+        let numbers = shape.split_once('x').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match numbers {
+            Some((texts, tokens)) if texts > 0 && tokens > 0 => Ok(Self { texts, tokens }),
+            _ => Err("such as 8x64"),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ModelBench {
     /// The model's name.
     pub(crate) name: String,
-    /// Only this precision: f32, bf16 or int8.
+    /// What runs it: cpu or hip.
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "hip"])]
+    pub(crate) backend: String,
+    /// Only this precision of the CPU: f32, bf16 or int8.
     #[arg(long)]
     pub(crate) precision: Option<Precision>,
+    /// The GPU's number, as HIP counts.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) device: u32,
+    /// libamdhip64, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) library: Option<PathBuf>,
+    /// Texts and tokens of a batch on the GPU, as 8x64; may be repeated.
+    #[arg(long = "shape", value_name = "TEXTSxTOKENS")]
+    pub(crate) shapes: Vec<BatchShape>,
     #[command(flatten)]
     pub(crate) dir: ModelsDir,
 }

@@ -52,8 +52,13 @@ impl Meaning {
             }
         }
         let settings = &config.global.pintle.classifier;
-        if settings.backend == ClassifierBackend::Hip {
-            warn!("classifier.backend is hip, and this version runs no model on a GPU: the CPU answers");
+        if settings.backend != ClassifierBackend::Cpu {
+            let gpus = self.library.gpus().report();
+            if gpus.well {
+                info!(used = gpus.used, reason = gpus.why, "models on GPUs");
+            } else {
+                warn!(reason = gpus.why, "classifier.backend is hip: the CPU answers while a GPU cannot");
+            }
         }
         Ok(Some(Reading {
             classifier: self.service(config)?,
@@ -115,11 +120,12 @@ impl Meaning {
     }
 }
 
-/// For status reports: what waits, and who measures each family.
-pub(crate) fn status(reading: Option<&Reading>) -> Value {
+/// For status reports: what waits, who measures each family, and what GPUs do.
+pub(crate) fn status(meaning: &Meaning, reading: Option<&Reading>) -> Value {
     match reading {
         None => Value::Null,
         Some(reading) => json!({
+            "gpu": meaning.library.gpus().report(),
             "deadline_ms": reading.deadline.as_millis() as u64,
             "service": reading.classifier.status(),
             "families": reading.plan.families(),

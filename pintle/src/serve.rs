@@ -552,7 +552,7 @@ fn status(plane: &Plane) -> Value {
         "life": format!("{:?}", shared.life()).to_lowercase(),
         "generation": generation.serial,
         "policy_digest": generation.policy.digest_hex(),
-        "classifier": meaning::status(generation.reading.as_ref()),
+        "classifier": meaning::status(&plane.meaning, generation.reading.as_ref()),
         "workers": shared.startup.workers.len(),
         "kernel": plane.kernel.status(),
         "loads": plane.floor.loads(),

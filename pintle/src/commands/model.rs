@@ -1,5 +1,7 @@
 //! `pintle model`: what classifiers there are, getting them, checking them, timing them.
 
+mod gpu;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -225,6 +227,9 @@ fn verify(store: &Store, name: Option<&str>) -> Result<ExitCode, Box<dyn Error>>
 
 fn bench(options: &ModelBench) -> Result<ExitCode, Box<dyn Error>> {
     let store = open(&options.dir)?;
+    if options.backend == "hip" {
+        return gpu::bench(options, &store);
+    }
     print(&format!("one thread, {}, milliseconds a text (least), texts of so many tokens:\n", Isa::best()))?;
     let mut head = format!("{:<9}", "");
     LENGTHS.iter().for_each(|length| head.push_str(&format!("{length:>9}")));

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,7 +29,11 @@ pub(super) fn run(options: &Status) -> Result<ExitCode, Box<dyn Error>> {
         match ask(&place) {
             Ok(answer) => {
                 let document: Value = serde_json::from_slice(body(&answer)?)?;
-                let text = if options.json { format!("{document}\n") } else { describe(&document)? };
+                let text = if options.json {
+                    format!("{document}\n")
+                } else {
+                    describe(&document, io::stdout().is_terminal())?
+                };
                 print(&text)?;
                 return Ok(ExitCode::SUCCESS);
             }
@@ -90,7 +94,8 @@ fn body(answer: &[u8]) -> Result<&[u8], Box<dyn Error>> {
     answer[end + 4..].get(..length).ok_or_else(|| "the answer is cut short".into())
 }
 
-fn describe(document: &Value) -> Result<String, std::fmt::Error> {
+/// With `colour`, what is not as it should be is red.
+fn describe(document: &Value, colour: bool) -> Result<String, std::fmt::Error> {
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let plane = &document["data_plane"];
     let mut text = String::new();
@@ -121,6 +126,7 @@ fn describe(document: &Value) -> Result<String, std::fmt::Error> {
             writeln!(text, "{feature}: {} ({})", word(&status["mode"]), word(&status["why"]))?;
         }
     }
+    gpus(&plane["classifier"]["gpu"], colour, &mut text)?;
     for model in plane["models"].as_array().into_iter().flatten() {
         let backends = model["backends"].as_array().map_or(0, Vec::len);
         let up = model["backends"]
@@ -132,6 +138,37 @@ fn describe(document: &Value) -> Result<String, std::fmt::Error> {
         writeln!(text, "model {}: {up} of {backends} backends up", word(&model["model"]))?;
     }
     Ok(text)
+}
+
+/// A line for each GPU, or one that says why there is none where one was asked for.
+fn gpus(report: &Value, colour: bool, text: &mut String) -> std::fmt::Result {
+    let alarm = |line: String| if colour { format!("\x1b[31m{line}\x1b[0m") } else { line };
+    let why = report["why"].as_str().unwrap_or_default();
+    let devices = report["devices"].as_array().map_or(&[][..], Vec::as_slice);
+    if devices.is_empty() && report["well"] == false {
+        writeln!(text, "{}", alarm(format!("gpu: none is used, the CPU answers: {why}")))?;
+    }
+    for device in devices {
+        let (number, name) = (&device["device"], device["name"].as_str().unwrap_or_default());
+        match device["resting"].as_str().unwrap_or_default() {
+            "" => writeln!(
+                text,
+                "gpu {number}: {name} ({}), {} models, {} of {} MB, {} of {} calls waiting, \
+                 {} texts in {} batches, {:.1} a second since it was opened",
+                device["isa"].as_str().unwrap_or_default(),
+                device["models"],
+                device["memory_used"].as_u64().unwrap_or(0) / 1_000_000,
+                device["memory_limit"].as_u64().unwrap_or(0) / 1_000_000,
+                device["waiting"],
+                device["queue"],
+                device["texts"],
+                device["batches"],
+                device["texts_per_second"].as_f64().unwrap_or(0.0),
+            )?,
+            why => writeln!(text, "{}", alarm(format!("gpu {number}: rests, the CPU answers: {why}")))?,
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -157,13 +194,42 @@ mod tests {
             },
         });
         assert_eq!(
-            describe(&document).unwrap(),
+            describe(&document, false).unwrap(),
             "pintle 0.1.0, process 7, running for 12 s\n\
              policy abc, 2 workers, 3 connections, 1 requests in flight\n\
              steering: kernel (less loaded of two workers)\n\
              guard: off (not asked for)\n\
              telemetry: userspace (CAP_BPF is missing)\n\
              model small: 1 of 2 backends up\n"
+        );
+    }
+
+    #[test]
+    fn a_gpu_says_what_it_does_or_why_it_rests() {
+        let gpu = |report: Value, colour: bool| {
+            let mut text = String::new();
+            gpus(&report, colour, &mut text).unwrap();
+            text
+        };
+        assert_eq!(gpu(Value::Null, false), "");
+        let none =
+            json!({ "asked": "hip", "used": false, "well": false, "why": "no libamdhip64", "devices": [] });
+        assert_eq!(gpu(none.clone(), false), "gpu: none is used, the CPU answers: no libamdhip64\n");
+        assert!(gpu(none, true).starts_with("\x1b[31mgpu: none"));
+        let auto =
+            json!({ "asked": "auto", "used": false, "well": true, "why": "no libamdhip64", "devices": [] });
+        assert_eq!(gpu(auto, true), "");
+        let devices = json!({ "devices": [
+            { "device": 0, "name": "MI300X", "isa": "gfx942", "resting": "", "models": 2, "memory_used": 81_000_000,
+              "memory_limit": 4_000_000_000u64, "waiting": 1, "queue": 256, "texts": 90, "batches": 30,
+              "texts_per_second": 4.5 },
+            { "device": 1, "resting": "no device 1: there are 1" },
+        ] });
+        assert_eq!(
+            gpu(devices, false),
+            "gpu 0: MI300X (gfx942), 2 models, 81 of 4000 MB, 1 of 256 calls waiting, 90 texts in 30 batches, \
+             4.5 a second since it was opened\n\
+             gpu 1: rests, the CPU answers: no device 1: there are 1\n"
         );
     }
 
