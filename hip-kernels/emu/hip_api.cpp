@@ -80,6 +80,15 @@ unsigned long others = 0;  // events, modules, graphs
 std::atomic<bool> hanging = false;
 hipError_t dead = hipSuccess;
 
+// A process without a test in it finds its faults in its environment: PINTLE_EMU_FAIL=call:after:error.
+const bool faults_of_environment = [] {
+  const char *plan = getenv("PINTLE_EMU_FAIL");
+  char call[64];
+  unsigned after, error;
+  if (plan && sscanf(plan, "%63[^:]:%u:%u", call, &after, &error) == 3) faults[call] = {after, (hipError_t)error};
+  return plan != nullptr;
+}();
+
 bool kills(hipError_t e) { return e == hipErrorLaunchFailure || e == hipErrorIllegalAddress; }
 
 hipError_t enter(const char *call) {

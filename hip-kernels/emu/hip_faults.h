@@ -8,7 +8,8 @@ extern "C" {
 
 /* The call named (as "hipMalloc") returns `error` after `after` more that go through, once. hipErrorLaunchFailure and
  * hipErrorIllegalAddress kill the device: from then on every call that touches it returns the same error, until
- * hipDeviceReset or pintle_emu_reset. A launch that fails so does its damage when the stream runs, as on hardware. */
+ * hipDeviceReset or pintle_emu_reset. A launch that fails so does its damage when the stream runs, as on hardware.
+ * The environment can name one such fault from the start: PINTLE_EMU_FAIL=hipGraphLaunch:2:719. */
 void pintle_emu_fail(const char *call, unsigned after, int error);
 /* While on, nothing queued is executed: queries say hipErrorNotReady and synchronising waits. */
 void pintle_emu_hang(int on);
