@@ -105,7 +105,10 @@ fn what_does_not_fit_is_refused_not_run() {
     let mut session = encoder.session();
     let mut batch = Batch::default();
     batch.push(&[1, 512, 2]).unwrap();
-    assert!(session.encode(&batch, Want::SEQUENCE, &mut Encoded::default()).is_err(), "beyond the vocabulary");
+    assert!(
+        session.encode(&batch, Want::SEQUENCE, &mut Encoded::default()).is_err(),
+        "beyond the vocabulary"
+    );
     batch.clear();
     batch.push(&[1; 129]).unwrap();
     assert!(session.encode(&batch, Want::SEQUENCE, &mut Encoded::default()).is_err(), "too long");

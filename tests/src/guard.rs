@@ -19,7 +19,7 @@ impl Guard {
                 ("[unsafe]", || Reply::chat("Safety: Unsafe\nCategories: Jailbreak")),
                 ("[garbage]", || Reply::chat("The weather is fine.")),
                 ("[500]", || Reply::Says(500, "out of order".to_owned())),
-                ("[huge]", || Reply::chat(&"Safety: Safe ".repeat(1 << 20))),
+                ("[huge]", || Reply::chat(&"Safety: Safe ".repeat(1 << 14))),
                 ("[late]", || Reply::Silence),
             ];
             let found = behaves.iter().find(|(mark, _)| text.contains(mark));

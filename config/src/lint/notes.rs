@@ -10,7 +10,6 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("global.services", &["api", "response_api", "observability", "router_replay", "startup_status"]),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
     ("global.integrations", &["tools", "looper"]),
-    ("global.model_catalog", &["external"]),
     ("global.model_catalog.system", &["hallucination_detector", "hallucination_explainer"]),
     ("global.model_catalog.modules.classifier", &["mcp"]),
     ("global.model_catalog.modules.hallucination_mitigation", &["detector", "explainer"]),
