@@ -233,7 +233,10 @@ fn segments_of_the_first_version_stay_readable() {
     let index = Index::of(FIRST_VERSION);
     let document = index.document(index.flows().next().expect("a flow")).expect("readable");
     assert_eq!(document.verdict.target.as_deref(), Some("large"));
-    assert_eq!((document.request.model.as_str(), document.evidence[0].signal.as_str()), ("auto", "keyword:hard"));
+    assert_eq!(
+        (document.request.model.as_str(), document.evidence[0].signal.as_str()),
+        ("auto", "keyword:hard")
+    );
 }
 
 #[test]
