@@ -21,13 +21,13 @@ const ROUTING: &str = r#"  signals:
       priority: 500
       rules: {operator: AND, conditions: [{operator: NOT, conditions: [{type: jailbreak, name: attack}]}]}
       modelRefs: [{model: m}]
-    - name: calculation
-      priority: 400
-      rules: {operator: OR, conditions: [{type: domain, name: math}]}
-      modelRefs: [{model: m}]
     - name: rest
       priority: 1
       rules: {operator: AND, conditions: []}
+      modelRefs: [{model: m}]
+    - name: never
+      priority: 0
+      rules: {operator: OR, conditions: [{type: domain, name: math}]}
       modelRefs: [{model: m}]
 "#;
 
@@ -99,7 +99,7 @@ fn a_guard_that_does_not_judge_opens_nothing_and_spoils_nothing() {
     for text in ["[garbage]", "[huge]"] {
         let (decision, attack, math) = asked(&bench, text);
         assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown classifier_failed"), "{text}");
-        assert_eq!(math, "false", "what others measure is known");
+        assert!(!math.starts_with("unknown"), "what others measure is known: {math}");
     }
     // Neither counts as an outage: the next text is judged.
     assert_eq!(asked(&bench, "hello").0, "trusted");
@@ -107,7 +107,7 @@ fn a_guard_that_does_not_judge_opens_nothing_and_spoils_nothing() {
     let (decision, attack, math) = asked(&bench, "[late]");
     assert!(started.elapsed() < DEADLINE * 2, "{:?}", started.elapsed());
     assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown deadline"));
-    assert_eq!(math, "false", "what others measure is known");
+    assert!(!math.starts_with("unknown"), "what others measure is known: {math}");
 
     let (decision, attack, _) = asked(&bench, "[500]");
     assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown classifier_failed"));
