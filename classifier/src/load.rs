@@ -13,10 +13,10 @@ use crate::onnx::OnnxEncoder;
 /// A model in memory.
 pub enum Loaded {
     /// Weights that back ends pack for themselves.
-    Network(Folder),
+    Network(Box<Folder>),
     /// A graph with its own back end.
     #[cfg(feature = "onnx")]
-    Graph(OnnxEncoder),
+    Graph(Box<OnnxEncoder>),
 }
 
 impl Loaded {
@@ -37,10 +37,10 @@ impl Loaded {
     /// [`LoadError`].
     pub fn parse(files: Files<'_>, weights: &str, options: Options) -> Result<Self, LoadError> {
         if weights != ONNX_FILE {
-            return folder::parse(files, options).map(Self::Network);
+            return folder::parse(files, options).map(|folder| Self::Network(Box::new(folder)));
         }
         #[cfg(feature = "onnx")]
-        return OnnxEncoder::parse(files, options).map(Self::Graph);
+        return OnnxEncoder::parse(files, options).map(|encoder| Self::Graph(Box::new(encoder)));
         #[cfg(not(feature = "onnx"))]
         Err(LoadError::unsupported(ONNX_FILE, "this build reads no ONNX"))
     }
@@ -59,9 +59,9 @@ impl Loaded {
     #[must_use]
     pub fn into_encoder(self, precision: Precision) -> Arc<dyn Encoder> {
         match self {
-            Self::Network(folder) => Arc::new(CpuEncoder::new(folder, precision)),
+            Self::Network(folder) => Arc::new(CpuEncoder::new(*folder, precision)),
             #[cfg(feature = "onnx")]
-            Self::Graph(encoder) => Arc::new(encoder),
+            Self::Graph(encoder) => Arc::from(encoder as Box<dyn Encoder>),
         }
     }
 }

@@ -114,7 +114,7 @@ fn a_folder_is_fetched_pinned_and_loaded() {
     assert_eq!(store.entry("tiny").unwrap().files.len(), 3);
     store.verify("tiny").unwrap();
     let Loaded::Network(folder) = store.load("tiny", Options::default()).unwrap() else { panic!("no graph") };
-    let encoder = CpuEncoder::with_isa(folder, Precision::F32, Isa::Portable).unwrap();
+    let encoder = CpuEncoder::with_isa(*folder, Precision::F32, Isa::Portable).unwrap();
     assert_eq!(encoder.info().name, "tiny");
     assert_eq!(encoder.info().sequence_labels(), 14);
 }

@@ -245,7 +245,7 @@ fn bench(options: &ModelBench) -> Result<ExitCode, Box<dyn Error>> {
                 break;
             }
         };
-        let encoder = CpuEncoder::new(folder, precision);
+        let encoder = CpuEncoder::new(*folder, precision);
         if encoder.precision() != precision {
             print(&format!("{precision:<9} this processor has none\n"))?;
             continue;
