@@ -139,7 +139,8 @@ fn sixteen_mebibytes_pass_in_either_version_on_both_drivers() {
             let room = Room::new();
             let manners = Manners { versions: vec![version], ..Manners::default() };
             let server = room.server_with(&room.authority.issue(&["127.0.0.1"]), manners);
-            let config = room.config(vec![server.model("small")]);
+            // A slow build on a busy machine reads such a body for seconds, and serves nobody meanwhile.
+            let config = room.config(vec![server.model("small")]).with("timeouts: {connect_ms: 20000}");
             let gateway = Gateway::start_with(&config, Start { driver, workers: None });
             let response = gateway.connect().chat_bytes("s1", body("auto").as_bytes());
             assert_eq!(response.status, 200, "{driver:?} {version:?}: {}", response.text());
