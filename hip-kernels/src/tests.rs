@@ -167,6 +167,20 @@ fn staging_memory_is_out_of_reach_until_the_lane_is_idle() {
 }
 
 #[test]
+fn what_the_device_may_still_write_to_is_waited_for_before_it_is_given_back() {
+    let Some((emulator, hip)) = gpu(Target::Gfx942) else { return };
+    let device = Device::open(&hip, hip.describe(0).unwrap(), MEMORY).unwrap();
+    let lane = Lane::new(&device).unwrap();
+    let buffer = device.upload(&[9u8; 16]).unwrap();
+    let mut staged = lane.staging::<u8>(16).unwrap();
+    lane.download(&buffer, 0, 16, &mut staged).unwrap();
+    assert_eq!(emulator.calls("hipStreamSynchronize"), 0);
+    drop(staged);
+    assert_eq!(emulator.calls("hipStreamSynchronize"), 1);
+    assert!(lane.is_idle());
+}
+
+#[test]
 fn a_graph_serves_every_count_that_its_grid_covers() {
     for target in [Target::Gfx942, Target::Gfx1100] {
         let Some((emulator, hip)) = gpu(target) else { return };
