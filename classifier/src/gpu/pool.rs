@@ -10,7 +10,7 @@ use super::{GpuEncoder, GpuStatus, Gpus, pack};
 use crate::encoder::{Encoder, EncoderInfo, Family, OutputKind};
 use crate::model::{Options, folder};
 
-/// The process's GPUs: opened when a model first asks for one, kept while the configuration says the same of them.
+/// The process's GPUs: opened when a model first asks for one, kept while any configuration wants them.
 #[derive(Debug, Default)]
 pub struct GpuPool(Mutex<State>);
 
@@ -38,16 +38,21 @@ pub struct GpuReport {
 }
 
 impl GpuPool {
-    /// Follows a new configuration: GPUs of which it says something else are given back, and those that could not be
-    /// opened are tried again. Where it insists on a GPU, that happens now.
+    /// Follows a new configuration. GPUs that are open stay as they were opened, since models of the configuration
+    /// before are on them; those that could not be opened are tried again. Where the configuration insists on a GPU,
+    /// that happens now.
     pub fn follow(&self, settings: &Classifier) {
         let mut state = self.state();
-        let changed = state.settings != settings.hip || settings.backend == ClassifierBackend::Cpu;
-        if changed || matches!(state.opened, Some(Err(_))) {
+        state.backend = settings.backend;
+        if state.backend == ClassifierBackend::Cpu || matches!(state.opened, Some(Err(_))) {
             state.opened = None;
             state.encoders.clear();
         }
-        (state.backend, state.settings) = (settings.backend, settings.hip.clone());
+        if state.opened.is_none() {
+            state.settings = settings.hip.clone();
+        } else if state.settings != settings.hip {
+            tracing::warn!("classifier.hip has changed: that takes a restart");
+        }
         if state.backend == ClassifierBackend::Hip {
             state.open();
         }
