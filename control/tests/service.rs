@@ -170,6 +170,7 @@ fn serve(alive: Result<(), &'static str>, drain: impl FnOnce(Duration) -> Draine
         retire: Box::new(|_limit| Drained::default()),
         upgrade: None,
         sessions: None,
+        feedback: None,
         periodic: Vec::new(),
     };
     let control = ControlThread::spawn(options, hooks).expect("starts");

@@ -24,6 +24,8 @@ pub struct Reading {
     pub classifier: Arc<Classifier>,
     /// Models and examples.
     pub plan: Arc<SignalPlan>,
+    /// Only vectors of texts, for decisions that choose among a request's tools; `None` if there is no such decision.
+    pub vectors: Option<Arc<SignalPlan>>,
     /// The longest wait.
     pub deadline: Duration,
 }
@@ -38,7 +40,9 @@ pub(crate) async fn measure(
     body: Body,
 ) -> Result<Option<Learned>, Failure> {
     let generation = exchange.generation.clone();
-    let Some(reading) = &generation.reading else { return Ok(None) };
+    let Some(reading) = generation.reading.as_ref().filter(|reading| !reading.plan.is_empty()) else {
+        return Ok(None);
+    };
     let question = question(connection, exchange, body)?;
     let asked = Instant::now();
     let waiting = connection.worker.tower.enter();

@@ -42,6 +42,7 @@ mod observe;
 #[forbid(unsafe_code)]
 mod outgoing;
 mod relay;
+mod relevance;
 pub mod settings;
 pub mod shared;
 mod turn;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::attempt::{Call, Letter};
 use crate::connection::{Body, Connection, Exchange};
-use crate::edit::{Edits, SubCall};
+use crate::edit::{Edits, RelevantTools, SubCall};
 use crate::failure::Failure;
 use crate::http::head::{
     Credentials, Field, FieldError, UpstreamRequest, is_per_connection, write_upstream_request,
@@ -43,6 +43,8 @@ pub(crate) struct Wording<'a> {
     pub(crate) decision: Option<DecisionId>,
     /// The decision has also chosen the target.
     pub(crate) selected: bool,
+    /// The offered tools that it keeps, where that was looked at.
+    pub(crate) relevant: Option<&'a RelevantTools>,
     /// It is one of several calls for one answer, and what it asks.
     pub(crate) sub_call: Option<&'a SubCall<'a>>,
 }
@@ -95,6 +97,7 @@ pub(crate) fn compose(
         model: wording.model,
         literal: model_literal(call),
         sub_call: wording.sub_call,
+        relevant: wording.relevant,
         decision: wording.decision.map(|decision| policy.edits(decision)),
         reasoning: policy.reasoning(wording.decision.filter(|_| wording.selected), call.target),
         plain_effort: call.backend.spec.plain_effort,

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::attempt::{self, Answered, Call, Caller, Failed, Letter};
 use crate::charge::Charge;
 use crate::connection::{Body, Connection, Exchange, Next};
-use crate::edit::SubCall;
+use crate::edit::{RelevantTools, SubCall};
 use crate::extract;
 use crate::failure::Failure;
 use crate::json;
@@ -25,6 +25,7 @@ use crate::looper;
 use crate::memory;
 use crate::outgoing::{Forwarded, Wording};
 use crate::relay;
+use crate::relevance;
 use crate::shared::{Generation, now};
 use crate::upstream::backend::ModelBackends;
 
@@ -53,16 +54,19 @@ pub(crate) struct Plan {
     pub(crate) prompt_tokens: Tokens,
     /// What was charged against the limits.
     pub(crate) charge: Option<Charge>,
+    /// The offered tools that have to do with the request, where its decision looks at that.
+    pub(crate) relevant: Option<RelevantTools>,
 }
 
 impl Plan {
     /// How the client's request is sent on.
-    pub(crate) fn wording<'a>(&self, body: Body, sub_call: Option<&'a SubCall<'a>>) -> Wording<'a> {
+    pub(crate) fn wording<'a>(&'a self, body: Body, sub_call: Option<&'a SubCall<'a>>) -> Wording<'a> {
         Wording {
             body,
             model: self.model,
             decision: self.route.decision,
             selected: self.route.action != SessionAction::Explicit,
+            relevant: self.relevant.as_ref(),
             sub_call,
         }
     }
@@ -85,7 +89,7 @@ pub(crate) async fn serve(
     body: Body,
 ) -> Result<Next, Failure> {
     let learned = learned::measure(connection, exchange, body).await?;
-    let plan = match decide(connection, exchange, body, learned.as_ref())? {
+    let mut plan = match decide(connection, exchange, body, learned.as_ref())? {
         Conclusion::Route(plan) => plan,
         Conclusion::Answer(answer) => {
             return Ok(relay::fixed_answer(connection, exchange, &answer).await);
@@ -93,6 +97,7 @@ pub(crate) async fn serve(
         Conclusion::Refuse(refusal) => return Err(Failure::refusal(refusal)),
     };
     let generation = exchange.generation.clone();
+    plan.relevant = relevance::of(connection, exchange, body, plan.route.decision).await?;
     if let Some(several) = looper::plan(&generation, &plan)
         && let Some(asked) = looper::asked(connection, exchange, body, several)?
     {
@@ -175,6 +180,7 @@ fn decide(
                 stream: facts.stream,
                 prompt_tokens: Tokens(facts.envelope_bytes.div_ceil(4)),
                 charge: None,
+                relevant: None,
             }))
         }
         Verdict::Answer(answer) => Conclusion::Answer(FixedAnswer {

@@ -13,7 +13,7 @@ use pintle_config::secrets;
 use pintle_config::{ClassifierBackend, Config};
 use pintle_dataplane::learned::Reading;
 use pintle_routing::facts::Facts;
-use pintle_routing::learned::Learned;
+use pintle_routing::learned::{Learned, LearnedNeeds};
 use pintle_routing::policy::Policy;
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -42,7 +42,13 @@ impl Meaning {
     /// # Errors
     /// When threads cannot be started.
     pub(crate) fn reading(&self, config: &Config, policy: &Policy) -> io::Result<Option<Reading>> {
-        let Some(plan) = self.plan(config, policy) else { return Ok(None) };
+        let vectors =
+            policy.selects_tools().then(|| Arc::new(self.compile(config, LearnedNeeds::vectors(), &[])));
+        let plan = match (self.plan(config, policy), &vectors) {
+            (Some(plan), _) => plan,
+            (None, Some(_)) => self.compile(config, LearnedNeeds::default(), &[]),
+            (None, None) => return Ok(None),
+        };
         for family in plan.families() {
             if family.model.is_empty() {
                 warn!(family = family.family, reason = family.note, "signals without a model are unknown");
@@ -63,6 +69,7 @@ impl Meaning {
         Ok(Some(Reading {
             classifier: self.service(config)?,
             plan: Arc::new(plan),
+            vectors,
             deadline: Duration::from_millis(settings.deadline_ms.into()),
         }))
     }
@@ -89,16 +96,15 @@ impl Meaning {
         if needs.is_empty() {
             return None;
         }
+        Some(self.compile(config, needs, policy.descriptions()))
+    }
+
+    fn compile(&self, config: &Config, needs: LearnedNeeds, descriptions: &[String]) -> SignalPlan {
         // A configuration whose keys are not all set serves nobody; a command goes on without them.
         let secrets = secrets::resolve(config, &secrets::lookup).unwrap_or_default();
         let embedded = Arc::new(EmbeddedModel::shared());
         let shelf = ConfiguredShelf::new(&self.library, config, &secrets, &self.base, embedded);
-        Some(SignalPlan::compile(&Inputs {
-            config,
-            needs,
-            descriptions: policy.descriptions(),
-            shelf: &shelf,
-        }))
+        SignalPlan::compile(&Inputs { config, needs, descriptions, shelf: &shelf })
     }
 
     fn service(&self, config: &Config) -> io::Result<Arc<Classifier>> {

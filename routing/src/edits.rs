@@ -1,13 +1,13 @@
 //! What a decision changes in a request before it goes upstream.
 //!
 //! Typed here, done by the data plane as patches of spans, in this order: model, reasoning, system prompt,
-//! parameters, tools, then headers. Nothing here can undo what came before it, and parameters that the router
+//! parameters, tools by name and by relevance, then headers. Nothing here can undo what came before it, and parameters that the router
 //! itself set are not subject to `strip_unknown`.
 
 use pintle_config::{Decision, Value};
 
 /// Edits of one decision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestEdits {
     /// Text for the system message.
     pub system_prompt: Option<SystemPrompt>,
@@ -15,6 +15,8 @@ pub struct RequestEdits {
     pub params: RequestParams,
     /// Offered tools.
     pub tools: ToolsEdit,
+    /// Of those, the ones that have to do with the request.
+    pub tool_selection: Option<ToolSelection>,
     /// Headers of the upstream request.
     pub headers: HeaderEdits,
 }
@@ -58,6 +60,20 @@ pub enum ToolsEdit {
     },
 }
 
+/// Which of the offered tools have to do with the request, by what they say of themselves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ToolSelection {
+    /// Least similarity to the request, a cosine.
+    pub threshold: f64,
+    /// So many are kept all the same, most similar first.
+    pub preserve: usize,
+    /// Where none is similar enough, none is kept; else all are.
+    pub fallback_to_empty: bool,
+}
+
+/// `relevance_threshold` of `tool_selection` where none is configured.
+const DEFAULT_RELEVANCE: f64 = 0.25;
+
 /// Headers of the upstream request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderEdits {
@@ -88,8 +104,8 @@ pub enum Reasoning<'a> {
 
 impl RequestEdits {
     /// Reads a decision's plugins. The first of a type counts; a plugin that is switched off, or whose payload
-    /// has the wrong shape, counts as absent.
-    pub fn of(decision: &Decision) -> Self {
+    /// has the wrong shape, counts as absent. `fallback_to_empty` is `global.integrations.tools`' own.
+    pub fn of(decision: &Decision, fallback_to_empty: bool) -> Self {
         let payload = |kind: &str| {
             let plugin = decision.plugins.iter().find(|plugin| plugin.kind == kind)?;
             plugin.configuration.as_ref()
@@ -99,6 +115,10 @@ impl RequestEdits {
             system_prompt: payload("system_prompt").and_then(system_prompt),
             params: payload("request_params").map(params).unwrap_or_default(),
             tools: payload("tools").filter(enabled).map(tools).unwrap_or_default(),
+            tool_selection: payload("tool_selection")
+                .filter(enabled)
+                .filter(|payload| payload.get("mode").and_then(Value::as_str) == Some("filter"))
+                .map(|payload| tool_selection(payload, fallback_to_empty)),
             headers: payload("header_mutation").map(headers).unwrap_or_default(),
         }
     }
@@ -134,6 +154,19 @@ fn tools(payload: &Value) -> ToolsEdit {
             block: names(payload.get("block_tools")),
         },
         _ => ToolsEdit::Passthrough,
+    }
+}
+
+fn tool_selection(payload: &Value, fallback_to_empty: bool) -> ToolSelection {
+    let number = |key: &str| payload.get(key).and_then(Value::as_f64);
+    let preserve = payload.get("preserve_count").and_then(Value::as_i64);
+    ToolSelection {
+        threshold: number("relevance_threshold").unwrap_or(DEFAULT_RELEVANCE),
+        preserve: preserve.and_then(|count| usize::try_from(count).ok()).unwrap_or(0),
+        fallback_to_empty: payload
+            .get("fallback_to_empty")
+            .and_then(Value::as_bool)
+            .unwrap_or(fallback_to_empty),
     }
 }
 

@@ -30,6 +30,11 @@ impl LearnedNeeds {
         Self { families, history, query_embedding: false, model_similarity: false }
     }
 
+    /// Vectors of texts and nothing else.
+    pub fn vectors() -> Self {
+        Self { query_embedding: true, ..Self::default() }
+    }
+
     /// A classifier has to measure this family.
     pub const fn contains(self, family: SignalKind) -> bool {
         self.families & (1 << family as u32) != 0

@@ -298,6 +298,11 @@ impl Policy {
         &self.decisions[decision.index()].edits
     }
 
+    /// Whether any decision chooses among the tools that a request offers.
+    pub fn selects_tools(&self) -> bool {
+        self.decisions.iter().any(|decision| decision.edits.tool_selection.is_some())
+    }
+
     /// How the request is told to reason or not: by the model's reasoning family, as the decision's reference
     /// to the target asks. `None` for a model without a family, and for a target that no decision chose.
     pub fn reasoning(&self, decision: Option<DecisionId>, target: Target) -> Option<Reasoning<'_>> {

@@ -9,14 +9,19 @@ const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),
     ("global.services", &["api", "response_api", "observability", "router_replay", "startup_status"]),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
-    ("global.integrations", &["tools", "looper"]),
+    (
+        "global.integrations.tools",
+        &["enabled", "top_k", "similarity_threshold", "tools_db_path", "advanced_filtering"],
+    ),
+    ("global.integrations.looper", &["model_endpoints", "grpc_max_msg_size_mb", "retry_count"]),
     ("global.model_catalog.system", &["hallucination_detector", "hallucination_explainer"]),
     ("global.model_catalog.modules.classifier", &["mcp"]),
     ("global.model_catalog.modules.hallucination_mitigation", &["detector", "explainer"]),
 ];
 
 /// Plugins on which Pintle acts.
-const ACTED_ON: &[&str] = &["fast_response", "header_mutation", "request_params", "system_prompt", "tools"];
+const ACTED_ON: &[&str] =
+    &["fast_response", "header_mutation", "request_params", "system_prompt", "tool_selection", "tools"];
 
 pub(super) fn lint(cx: &mut Context<'_>) {
     let root = cx.root;

@@ -17,11 +17,12 @@ mod sub_call;
 mod system;
 #[cfg(test)]
 mod tests;
-mod tools;
+pub(crate) mod tools;
 
 use std::borrow::Cow;
 
 pub use sub_call::SubCall;
+pub use tools::RelevantTools;
 
 use pintle_routing::edits::{Reasoning, RequestEdits};
 use pintle_routing::facts::Dialect;
@@ -49,6 +50,8 @@ pub struct Edits<'a> {
     pub sub_call: Option<&'a SubCall<'a>>,
     /// Edits of the decision, if one was taken.
     pub decision: Option<&'a RequestEdits>,
+    /// The offered tools that have to do with the request, where that was looked at.
+    pub relevant: Option<&'a RelevantTools>,
     /// How the target is told to reason.
     pub reasoning: Option<Reasoning<'a>>,
     /// An effort is a parameter of its own (OpenAI's servers) and not one of the chat template.
@@ -59,11 +62,11 @@ impl Edits<'_> {
     /// Only the model changes.
     fn is_plain(&self) -> bool {
         let edits = self.decision.is_none_or(|edits| {
-            let RequestEdits { system_prompt, params, tools, headers: _ } = edits;
+            let RequestEdits { system_prompt, params, tools, tool_selection: _, headers: _ } = edits;
             system_prompt.is_none() && *params == Default::default() && *tools == Default::default()
         });
         let reasons = !matches!(self.reasoning, None | Some(Reasoning::Effort { effort: None }));
-        edits && !reasons && self.sub_call.is_none()
+        edits && !reasons && self.sub_call.is_none() && self.relevant.is_none()
     }
 
     /// Notes the changes of `body`, a body of this dialect, in `patch`, and says in a line each what was done
@@ -101,7 +104,7 @@ impl Edits<'_> {
                 system::edit(&mut draft, self.dialect, prompt);
             }
             parameters::edit(&mut draft, self.dialect, &edits.params);
-            tools::edit(&mut draft, self.dialect, &edits.tools);
+            tools::edit(&mut draft, self.dialect, &edits.tools, self.relevant);
         }
         draft.finish()
     }

@@ -1,7 +1,8 @@
 use pintle_routing::edits::{Reasoning, RequestEdits, RequestParams, SystemPrompt, ToolsEdit};
 use pintle_routing::facts::Dialect::{self, AnthropicMessages, OpenAiChat, OpenAiResponses};
 
-use super::{Edits, SubCall};
+use super::tools::offered;
+use super::{Edits, RelevantTools, SubCall};
 use crate::json::patch::Patch;
 use crate::json::{ScanLimits, Spans, scan};
 
@@ -15,6 +16,7 @@ struct Case {
     reasoning: Option<Reasoning<'static>>,
     plain_effort: bool,
     sub_call: Option<SubCall<'static>>,
+    relevant: Option<RelevantTools>,
 }
 
 impl Case {
@@ -25,6 +27,7 @@ impl Case {
             reasoning: None,
             plain_effort: false,
             sub_call: None,
+            relevant: None,
         }
     }
 
@@ -57,6 +60,7 @@ impl Case {
             model: spans.model.span(),
             literal: LITERAL,
             sub_call: self.sub_call.as_ref(),
+            relevant: self.relevant.as_ref(),
             decision: Some(&self.decision),
             reasoning: self.reasoning,
             plain_effort: self.plain_effort,
@@ -280,6 +284,43 @@ fn tools_are_removed_or_filtered_with_what_speaks_of_them() {
         r#"{"model":"m","tools":[{"type":"function","name":"read"},{"type":"web_search"}],"input":[]}"#,
         r#"{"model":"served","tools":[{"type":"function","name":"read"}],"input":[]}"#,
     );
+}
+
+#[test]
+fn tools_that_have_nothing_to_do_with_it_go_with_the_choice_of_them() {
+    let mut case = Case::of(OpenAiChat).tools(filter(&[], &["b"]));
+    case.relevant = Some(RelevantTools { kept: vec!["b".into(), "c".into()], remark: "why".into() });
+    let tool = |name: &str| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#);
+    let (a, b, c) = (tool("a"), tool("b"), tool("c"));
+    let body = format!(r#"{{"model":"m","tools":[{a},{b},{c}],"tool_choice":"auto","messages":[]}}"#);
+    let (out, remarks) = case.run(&body);
+    assert_eq!(out, format!(r#"{{"model":"served","tools":[{c}],"tool_choice":"auto","messages":[]}}"#));
+    assert_eq!(remarks, ["why", "tools: 1 of 3 kept"]);
+    case.relevant = Some(RelevantTools::default());
+    case.gives(&body, r#"{"model":"served","messages":[]}"#);
+}
+
+#[test]
+fn tools_on_offer_say_what_they_are_and_whether_they_are_needed() {
+    let bound = |body: &str, dialect| -> Vec<(String, bool)> {
+        let tools = offered(body, dialect).unwrap_or_default();
+        tools.into_iter().map(|tool| (tool.text, tool.bound)).collect()
+    };
+    let chat = r#"{"tools":[{"type":"function","function":{"name":"a","description":"Reads \u0061ll."}},
+        {"type":"function","function":{"name":"b"}},{"type":"function","function":{"name":"c"}}],
+        "tool_choice":{"type":"function","function":{"name":"c"}},
+        "messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"b"}}]}]}"#;
+    let wanted = [("a: Reads all.", false), ("b", true), ("c", true)].map(|(text, is)| (text.to_owned(), is));
+    assert_eq!(bound(chat, OpenAiChat), wanted);
+    let messages = r#"{"tools":[{"name":"a","description":"x"},{"name":"b"}],"tool_choice":{"type":"any"},
+        "messages":[{"role":"assistant","content":[{"type":"text","text":"t"},{"type":"tool_use","name":"a","id":"1"}]}]}"#;
+    assert_eq!(bound(messages, AnthropicMessages), [("a: x".to_owned(), true), ("b".to_owned(), false)]);
+    let responses = r#"{"tools":[{"type":"function","name":"a"},{"type":"web_search"}],
+        "input":[{"type":"function_call","name":"a","call_id":"1"}]}"#;
+    assert_eq!(bound(responses, OpenAiResponses), [("a".to_owned(), true), ("web_search".to_owned(), false)]);
+    assert!(bound(r#"{"tools":[{"name":"a"}],"tool_choice":{"type":"none"}}"#, AnthropicMessages).is_empty());
+    assert!(bound(r#"{"tools":[{"name":"a"}],"tool_choice":"none"}"#, OpenAiResponses).is_empty());
+    assert!(bound(r#"{"messages":[]}"#, OpenAiChat).is_empty());
 }
 
 #[test]

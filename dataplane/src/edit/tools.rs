@@ -10,9 +10,29 @@ use super::system::string;
 use crate::json::Span;
 use crate::json::members::Row;
 
-pub(super) fn edit(draft: &mut Draft<'_>, dialect: Dialect, tools: &ToolsEdit) {
+/// Offered tools that have to do with a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RelevantTools {
+    /// Their names.
+    pub kept: Vec<String>,
+    /// How many there were, and why these are left.
+    pub remark: String,
+}
+
+pub(super) fn edit(
+    draft: &mut Draft<'_>,
+    dialect: Dialect,
+    tools: &ToolsEdit,
+    relevant: Option<&RelevantTools>,
+) {
+    let is_relevant =
+        |name: &str| relevant.is_none_or(|relevant| relevant.kept.iter().any(|kept| kept == name));
+    if let Some(relevant) = relevant {
+        draft.remark(relevant.remark.clone());
+    }
     match tools {
-        ToolsEdit::Passthrough => {}
+        ToolsEdit::Passthrough if relevant.is_none() => {}
+        ToolsEdit::Passthrough => filter(draft, dialect, is_relevant),
         ToolsEdit::Remove => {
             if remove(draft) {
                 draft.remark("tools: all removed".into());
@@ -22,10 +42,85 @@ pub(super) fn edit(draft: &mut Draft<'_>, dialect: Dialect, tools: &ToolsEdit) {
             let passes = |name: &str| {
                 (allow.is_empty() || allow.iter().any(|allowed| allowed == name))
                     && !block.iter().any(|blocked| blocked == name)
+                    && is_relevant(name)
             };
             filter(draft, dialect, passes);
         }
     }
+}
+
+/// A tool on offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offered {
+    pub(crate) name: String,
+    /// What it says of itself: name and description.
+    pub(crate) text: String,
+    /// The conversation has called it, or the request demands it.
+    pub(crate) bound: bool,
+}
+
+/// The tools that a request offers; `None` if it offers none, or wants none to be called.
+pub(crate) fn offered(body: &str, dialect: Dialect) -> Option<Vec<Offered>> {
+    let top = Row::document(body)?;
+    let text = |row: &Row, name: &str| string(body, row.value(body, name)?);
+    let choice = top.value(body, "tool_choice").or_else(|| top.value(body, "function_call"));
+    let kind = choice.and_then(|choice| match Row::object(body, choice) {
+        Some(row) => text(&row, "type"),
+        None => string(body, choice),
+    });
+    if kind.as_deref() == Some("none") {
+        return None;
+    }
+    let mut bound = called(body, &top);
+    bound.extend(choice.and_then(|choice| chosen(body, dialect, choice)).map(Cow::into_owned));
+    let mut tools = Vec::new();
+    for member in ["tools", "functions"] {
+        let row = top.value(body, member).and_then(|value| Row::array(body, value));
+        for item in row.iter().flat_map(|row| &row.items) {
+            let Some(name) = tool_name(body, item.value) else { continue };
+            let described = Row::object(body, item.value).and_then(|tool| {
+                let inner = tool.value(body, "function").and_then(|value| Row::object(body, value));
+                text(inner.as_ref().unwrap_or(&tool), "description")
+            });
+            let bound = bound.iter().any(|bound| *bound == name);
+            let text = match described {
+                Some(described) => format!("{name}: {described}"),
+                None => name.to_string(),
+            };
+            tools.push(Offered { name: name.into_owned(), text, bound });
+        }
+    }
+    (!tools.is_empty()).then_some(tools)
+}
+
+/// Names of the tools that the conversation has called.
+fn called(body: &str, top: &Row) -> Vec<String> {
+    let mut names = Vec::new();
+    let list = top.value(body, "messages").or_else(|| top.value(body, "input"));
+    let messages = list.and_then(|value| Row::array(body, value));
+    for message in messages.iter().flat_map(|row| &row.items) {
+        let Some(row) = Row::object(body, message.value) else { continue };
+        let calls = |member: &str| row.value(body, member).and_then(|value| Row::array(body, value));
+        for call in calls("tool_calls").iter().flat_map(|calls| &calls.items) {
+            names.extend(tool_name(body, call.value).map(Cow::into_owned));
+        }
+        if let Some(call) = row.value(body, "function_call") {
+            names.extend(tool_name(body, call).map(Cow::into_owned));
+        }
+        let is_call = |row: &Row| {
+            let kind = row.value(body, "type").and_then(|kind| string(body, kind));
+            kind.is_some_and(|kind| kind == "tool_use" || kind.ends_with("_call"))
+        };
+        if is_call(&row) {
+            names.extend(tool_name(body, message.value).map(Cow::into_owned));
+        }
+        for block in calls("content").iter().flat_map(|blocks| &blocks.items) {
+            if Row::object(body, block.value).is_some_and(|block| is_call(&block)) {
+                names.extend(tool_name(body, block.value).map(Cow::into_owned));
+            }
+        }
+    }
+    names
 }
 
 /// Takes out the tools and what speaks of them; OpenAI refuses a choice among no tools.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pintle_config::{Config, Decision as DecisionConfig, ModelRef, Profile, ProviderModel};
+use pintle_config::{Config, Decision as DecisionConfig, ModelRef, Profile, ProviderModel, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::assume;
@@ -105,7 +105,7 @@ pub(super) fn compile(
             note,
             session: selection.session_aware.then(|| Box::new(params(own, config, on_missing, profile))),
             fast_response: fast_response(decision),
-            edits: RequestEdits::of(decision),
+            edits: RequestEdits::of(decision, config.global.integrations.tools.fallback_to_empty),
         });
     }
     note_plugins(&config.routing.decisions, &mut notes);
@@ -324,22 +324,18 @@ fn name_ranks(decisions: &[DecisionConfig]) -> Vec<u32> {
     ranks
 }
 
-/// Plugins of v0.3 that this version does not carry out.
-const IDLE_PLUGINS: [&str; 7] =
-    ["semantic-cache", "memory", "rag", "hallucination", "response_jailbreak", "image_gen", "tool_selection"];
-
+/// Of the plugins that are acted on, what of them is not.
 fn note_plugins(decisions: &[DecisionConfig], notes: &mut Vec<CompileError>) {
     for decision in decisions {
-        let on = |plugin: &&pintle_config::Plugin| {
-            let enabled = plugin.configuration.as_ref().and_then(|payload| payload.get("enabled"));
-            enabled.and_then(pintle_config::Value::as_bool).unwrap_or(true)
-                && IDLE_PLUGINS.contains(&plugin.kind.as_str())
-        };
-        for plugin in decision.plugins.iter().filter(on) {
-            notes.push(CompileError {
-                at: format!("routing.decisions[{:?}].plugins", decision.name),
-                what: format!("{} has no effect: this version does not carry it out", plugin.kind),
-            });
+        let selections = decision.plugins.iter().filter(|plugin| plugin.kind == "tool_selection");
+        for payload in selections.filter_map(|plugin| plugin.configuration.as_ref()) {
+            let on = payload.get("enabled").and_then(Value::as_bool).unwrap_or(false);
+            if on && payload.get("mode").and_then(Value::as_str) != Some("filter") {
+                let what = "tool_selection has no effect: tools out of a database (mode add) are not offered by \
+                            this version; mode filter chooses among those of the request";
+                let at = format!("routing.decisions[{:?}].plugins", decision.name);
+                notes.push(CompileError { at, what: what.into() });
+            }
         }
     }
 }

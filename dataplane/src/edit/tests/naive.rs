@@ -307,7 +307,7 @@ proptest! {
         // Several models are asked by chats alone, and about something.
         let spoken = body["messages"].as_array().is_some_and(|messages| !messages.is_empty());
         let sub_call = sub_call.filter(|_| spoken && dialect == Dialect::OpenAiChat);
-        let case = Case { dialect, decision, reasoning, plain_effort, sub_call };
+        let case = Case { dialect, decision, reasoning, plain_effort, sub_call, relevant: None };
         let text = if spaced { spread(&body) } else { body.to_string() };
         let (out, _) = case.run(&text);
         let parsed: Value = serde_json::from_str(&out).map_err(|error| {
