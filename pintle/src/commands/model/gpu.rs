@@ -40,7 +40,7 @@ pub(super) fn bench(options: &ModelBench, store: &Store) -> Result<ExitCode, Box
     };
     let model = pack(&folder, &settings)?;
     let number = model.packed().number();
-    let cpu: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(folder, Precision::F32));
+    let cpu: Arc<dyn Encoder> = Arc::new(CpuEncoder::new(*folder, Precision::F32));
     let encoder = GpuEncoder::new(cpu, model, &gpus)?;
     for device in gpus.status() {
         print(&format!(
