@@ -13,8 +13,6 @@ use crate::session::compat::gate::GateDecision;
 pub const INLINE_SIGNALS: usize = 32;
 /// Changed signals that a trace keeps without allocating.
 pub const INLINE_DERIVED: usize = 2;
-/// Decisions that a trace keeps without allocating.
-pub const INLINE_DECISIONS: usize = 12;
 /// Candidates that a trace keeps without allocating.
 pub const INLINE_CANDIDATES: usize = 8;
 
@@ -31,8 +29,9 @@ pub struct DecisionTrace {
     pub derived: SmallVec<[(SignalId, Evidence); INLINE_DERIVED]>,
     /// Knowledge base metrics that projections read, in their order; `None` was not measured.
     pub kb_metrics: SmallVec<[Option<f64>; 2]>,
-    /// Every decision's result, indexed by [`DecisionId`].
-    pub decisions: SmallVec<[DecisionResult; INLINE_DECISIONS]>,
+    /// The decisions' rules were evaluated. What they came to follows from the evidence, and is not kept:
+    /// [`Policy::results`](crate::policy::Policy::results).
+    pub weighed: bool,
     /// The decision that was chosen.
     pub chosen: Option<DecisionId>,
     /// The matched decision's candidates, in configured order.

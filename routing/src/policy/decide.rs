@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use pintle_config::Profile;
 use smallvec::SmallVec;
 
+use super::order::Match;
 use super::session::{Proposal, Settled, Unsettled};
-use super::{Inputs, Policy};
+use super::{Decision, Inputs, Policy};
 use crate::evidence::Unknown;
 use crate::experience::user_hash;
 use crate::facts::Facts;
@@ -133,21 +134,33 @@ impl Policy {
     }
 
     fn choose(&self, table: &EvidenceTable, trace: &mut DecisionTrace) -> Option<Chosen> {
-        let results = &mut trace.decisions;
-        results.reserve_exact(self.decisions.len());
-        results.extend(self.decisions.iter().map(|decision| {
+        trace.weighed = true;
+        // Whether tiers count is known only when all have been looked at: the best is kept for either case.
+        let mut best: [Option<Chosen>; 2] = [None; 2];
+        let mut tiered = false;
+        for (at, decision) in self.decisions.iter().enumerate() {
             let value = decision.rules.value(table, self.profile);
-            DecisionResult { truth: value.truth, confidence: value.confidence }
-        }));
-        let matched = || (0..results.len()).filter(|at| self.matches(*at, results[*at].truth));
-        let tiered = matched().any(|at| self.decisions[at].tier > 0);
-        let view = |at: usize| self.view(at, &results[at]);
-        let best = matched().min_by(|a, b| self.order.compare(&view(*a), &view(*b), tiered))?;
-        Some(Chosen {
-            decision: DecisionId(best as u16),
-            confidence: view(best).confidence,
-            category: self.decisions[best].rules.value(table, self.profile).category,
-        })
+            if !self.matches(at, value.truth) {
+                continue;
+            }
+            tiered |= decision.tier > 0;
+            let result = DecisionResult { truth: value.truth, confidence: value.confidence };
+            let found = self.view(at, &result);
+            for (tiered, best) in [false, true].into_iter().zip(&mut best) {
+                let before = best.map(|best| {
+                    let Decision { priority, tier, name_rank, .. } = self.decisions[best.decision.index()];
+                    Match { priority, tier, name_rank, confidence: best.confidence }
+                });
+                if before.is_none_or(|before| self.order.compare(&found, &before, tiered).is_lt()) {
+                    *best = Some(Chosen {
+                        decision: DecisionId(at as u16),
+                        confidence: found.confidence,
+                        category: value.category,
+                    });
+                }
+            }
+        }
+        best[usize::from(tiered)]
     }
 
     fn explicit(&self, inputs: &Inputs<'_>, target: Target, chosen: Option<Chosen>) -> Route {

@@ -20,7 +20,7 @@ use crate::live::ModelLive;
 use crate::outcome::{Outcome, SessionAction, Verdict};
 use crate::session::{self, SessionTrace, lock};
 use crate::signals::{context_tokens, estimate_tokens};
-use crate::trace::{Learnt, ScoreReason, SloBound, Unlearned};
+use crate::trace::{DecisionResult, DecisionTrace, Learnt, ScoreReason, SloBound, Unlearned};
 use crate::units::Tokens;
 
 /// What a document says beside the outcome and that only the policy knows.
@@ -45,6 +45,11 @@ impl Policy {
     /// The inputs of a decision, owned. Texts and identity only with `keep_private`.
     pub fn recorded(&self, inputs: &Inputs<'_>, outcome: &Outcome, keep_private: bool) -> Recorded {
         self.legend.recorded(inputs, outcome, self.experience_read(inputs, outcome), keep_private)
+    }
+
+    /// What each decision's rules came to, in the order of [`DecisionId`]; nothing where none was evaluated.
+    pub fn results(&self, outcome: &Outcome) -> Vec<DecisionResult> {
+        self.legend.results_on(&outcome.trace, &outcome.trace.table())
     }
 
     /// Whether [`Policy::explained`] has anything to say that an outcome does not.
@@ -119,8 +124,17 @@ impl Legend {
         }
     }
 
+    fn results_on(&self, trace: &DecisionTrace, table: &[Evidence]) -> Vec<DecisionResult> {
+        let decisions = self.decisions.iter().filter(|_| trace.weighed);
+        let result = |decision: &DecisionLegend| {
+            let value = decision.rules.value(table, self.profile());
+            DecisionResult { truth: value.truth, confidence: value.confidence }
+        };
+        decisions.map(result).collect()
+    }
+
     fn decision_records(&self, outcome: &Outcome, table: &[Evidence]) -> Vec<DecisionRecord> {
-        let results = &outcome.trace.decisions;
+        let results = self.results_on(&outcome.trace, table);
         let mut order: SmallVec<[usize; 16]> = (0..results.len()).collect();
         let matches = |at: usize| self.matches(at, &results[at]);
         let tiered = order.iter().any(|at| matches(*at) && self.decisions[*at].tier > 0);

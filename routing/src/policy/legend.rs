@@ -173,9 +173,8 @@ impl Legend {
         };
         verdict
             && [0, self.signals.len()].contains(&trace.base.len())
-            && [0, self.decisions.len()].contains(&trace.decisions.len())
             // Rules are read with the values of their signals.
-            && (trace.decisions.is_empty() || !trace.base.is_empty() || self.signals.is_empty())
+            && (!trace.weighed || !trace.base.is_empty() || self.signals.is_empty())
             && trace.chosen.is_none_or(decision)
             && trace.candidates.iter().all(|candidate| target(candidate.target))
             && trace.base_choice.is_none_or(|at| at < trace.candidates.len())

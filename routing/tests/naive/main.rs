@@ -57,9 +57,8 @@ fn compare(from: u64, policies: u64) {
                 let say =
                     || format!("seed {seed}, request {nth}, {profile:?}\n{request:#?}\n{}", case.yaml());
 
-                let found: Vec<_> = outcome
-                    .trace
-                    .decisions
+                let results = policy.results(&outcome);
+                let found: Vec<_> = results
                     .iter()
                     .map(|result| match result.truth {
                         Truth::True => Some(true),
@@ -69,7 +68,7 @@ fn compare(from: u64, policies: u64) {
                     .collect();
                 let truths: Vec<_> = expected.decisions.iter().map(|(truth, _)| *truth).collect();
                 assert_eq!(found, truths, "{}", say());
-                for (result, (truth, confidence)) in outcome.trace.decisions.iter().zip(&expected.decisions) {
+                for (result, (truth, confidence)) in results.iter().zip(&expected.decisions) {
                     let confidence = if *truth == Some(true) { *confidence } else { 0.0 };
                     assert!((result.confidence - confidence).abs() < 1e-9, "{} {confidence}", say());
                 }
