@@ -59,11 +59,9 @@ fn start(models: &TempDir, backend: &str, hip: &str, fault: Option<&str>) -> Ben
          models: {{embedding: tiny}}, hip: {{{hip}}}}}",
         models.path().display()
     ));
-    let variable = fault.map(|fault| ("PINTLE_EMU_FAIL", fault));
-    Bench {
-        _backend: stand_in,
-        gateway: Gateway::start_with(&config, Start { variable, ..Start::default() }),
-    }
+    let fault = fault.map(|fault| format!("PINTLE_EMU_FAIL={fault}"));
+    let wrapper: Vec<&str> = fault.iter().flat_map(|fault| ["env", fault]).collect();
+    Bench { _backend: stand_in, gateway: Gateway::start_under(&config, Start::default(), &wrapper) }
 }
 
 /// How near the text is, as the flow document has it.

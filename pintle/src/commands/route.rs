@@ -191,8 +191,7 @@ fn head_text(request: &RequestFile) -> Result<Vec<u8>, String> {
     if request.path.bytes().any(|byte| byte <= b' ') || !request.path.starts_with('/') {
         return Err(format!("path {:?} is no request target", request.path));
     }
-    let mut text =
-        format!("POST {} HTTP/1.1\r\ncontent-length: {length}\r\n", request.path).into_bytes();
+    let mut text = format!("POST {} HTTP/1.1\r\ncontent-length: {length}\r\n", request.path).into_bytes();
     let is = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
     if !request.headers.keys().any(|name| is(name, "host")) {
         text.extend_from_slice(b"host: localhost\r\n");

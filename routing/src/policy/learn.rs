@@ -87,7 +87,11 @@ impl Policy {
     /// Whether any decision reads what feedback has taught.
     pub fn reads_experience(&self) -> bool {
         let default = self.default.iter().map(|default| &default.selector);
-        self.decisions.iter().map(|decision| &decision.selector).chain(default).any(Selector::reads_experience)
+        self.decisions
+            .iter()
+            .map(|decision| &decision.selector)
+            .chain(default)
+            .any(Selector::reads_experience)
     }
 
     /// As much of the experience as the chosen decision's selector may have read.
