@@ -9,13 +9,16 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Guard(Endpoint);
 
+/// A mark in the text, and what it leads to.
+type Behaviour = (&'static str, fn() -> Reply);
+
 impl Guard {
     /// Starts one on a free port.
     pub fn start() -> Self {
         let endpoint = Endpoint::start(|body| {
             let request: Value = serde_json::from_str(body).unwrap_or_default();
             let text = request["messages"][0]["content"].as_str().unwrap_or_default();
-            let behaves: [(&str, fn() -> Reply); 5] = [
+            let behaves: [Behaviour; 5] = [
                 ("[unsafe]", || Reply::chat("Safety: Unsafe\nCategories: Jailbreak")),
                 ("[garbage]", || Reply::chat("The weather is fine.")),
                 ("[500]", || Reply::Says(500, "out of order".to_owned())),

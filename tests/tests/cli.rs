@@ -61,10 +61,10 @@ fn a_wrong_type_fails_with_line_and_column() {
 
 #[test]
 fn a_section_that_is_not_implemented_is_named() {
-    let text = valid().replace("routing:\n", "routing:\n  signals:\n    embeddings:\n      - name: e\n        threshold: 0.5\n        candidates: [a]\n");
+    let text = valid().replace("global:\n", "global:\n  stores: {memory: {enabled: true}}\n");
     let (status, printed) = check(&text);
     assert_eq!(status, Some(0), "{printed}");
-    assert!(printed.contains("embeddings"), "{printed}");
+    assert!(printed.contains("without effect in this version: memory"), "{printed}");
 }
 
 #[test]

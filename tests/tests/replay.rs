@@ -215,6 +215,17 @@ fn route(gateway: &Gateway, body: &Value, before: &Value, at: &str, extra: &[&st
     pintle_tests::pintle(&args)
 }
 
+/// Candidates, scores to four digits: a flow id tells when the request came, and its session has cooled a few
+/// milliseconds longer when it is decided.
+fn candidates(flow: &Value) -> Value {
+    let mut candidates = flow["selection"]["candidates"].clone();
+    for candidate in candidates.as_array_mut().unwrap() {
+        let score = candidate["adjusted_score"].as_f64().unwrap();
+        candidate["adjusted_score"] = json!((score * 1e4).round());
+    }
+    candidates
+}
+
 #[test]
 fn a_request_is_decided_as_the_gateway_decides_it_and_nothing_is_sent() {
     let (small, large) = pair();
@@ -248,7 +259,7 @@ fn a_request_is_decided_as_the_gateway_decides_it_and_nothing_is_sent() {
         for part in ["before", "phase", "action"] {
             assert_eq!(planned["session"][part], flow["session"][part], "{part} of {id}");
         }
-        assert_eq!(planned["selection"]["candidates"], flow["selection"]["candidates"], "{id}");
+        assert_eq!(candidates(&planned), candidates(&flow), "{id}");
         assert_eq!(planned["upstream"], json!([]));
         assert_eq!(planned["usage"], Value::Null);
         let target = flow["verdict"]["target"].as_str().unwrap();

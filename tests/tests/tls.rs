@@ -236,7 +236,7 @@ fn an_unknown_authority_is_refused_and_the_backend_rests() {
         assert!(matches!(status, 502 | 503), "{status}");
         gateway.metric("pintle_backend_up", &[]) == 0.0
     });
-    assert!(gateway.log().contains("backend is down"));
+    until("the log says so", || gateway.log().contains("backend is down"));
     assert_eq!(room.stand_in.stats().requests, 0);
 }
 
