@@ -191,13 +191,13 @@ struct Served {
     left: u8,
 }
 
-fn work(id: usize, listener: &TcpListener, mut cell: Option<LoadCell>, floor: &Floor, road: Road) {
+fn work(id: usize, listener: &TcpListener, cell: Option<LoadCell>, floor: &Floor, road: Road) {
     listener.set_nonblocking(true).expect("a socket");
     let mut served: Vec<Served> = Vec::new();
     let mut random = Random(id as u64);
     let mut turn = 0;
     while !floor.stop.load(Ordering::Relaxed) {
-        let mut take = |stream: TcpStream, served: &mut Vec<Served>| {
+        let take = |stream: TcpStream, served: &mut Vec<Served>| {
             stream.set_nonblocking(true).expect("a socket");
             stream.set_nodelay(true).expect("TCP");
             served.push(Served { stream, left: 0 });
