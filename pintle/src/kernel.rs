@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pintle_config::{Config, GuardMode, Steering as Choice, Telemetry as Watching};
 use pintle_dataplane::floor::LoadCell;
 use pintle_dataplane::listening::Listening;
+use pintle_dataplane::shared::Shared;
 use pintle_ebpf::guard::{self, Guard, Prefix, Rate};
 use pintle_ebpf::steer::{self, Steering};
 use pintle_ebpf::telemetry::{self, Endpoint, Telemetry};
@@ -240,9 +241,9 @@ impl Kernel {
         }
     }
 
-    /// The kernel's numbers as metrics, those of `endpoints` only: others on this machine are none of ours. Forgets
-    /// rules whose time is over.
-    pub(crate) fn publish(&self, endpoints: &[Endpoint]) {
+    /// The kernel's numbers as metrics, those of the backends and listeners only: others on this machine are none of
+    /// ours. Forgets rules whose time is over.
+    pub(crate) fn publish(&self, shared: &Shared) {
         if !self.duty().in_charge {
             return;
         }
@@ -251,7 +252,8 @@ impl Kernel {
             numbers::publish_guard(guard);
         }
         if let Some(telemetry) = &self.telemetry {
-            self.recent.lock().unwrap_or_else(PoisonError::into_inner).publish(telemetry, endpoints);
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.publish(telemetry, &endpoints(shared));
         }
     }
 
@@ -266,6 +268,15 @@ impl Kernel {
         status["events"] = json!(*self.recent.lock().unwrap_or_else(PoisonError::into_inner));
         status
     }
+}
+
+/// Whose connections are ours to tell of.
+fn endpoints(shared: &Shared) -> Vec<Endpoint> {
+    let generation = shared.generation.load();
+    let upstreams = generation.upstreams.all();
+    let upstreams = upstreams.flat_map(|backend| backend.addresses.load().to_vec()).map(Endpoint::Upstream);
+    let listeners = shared.startup.listeners.iter();
+    upstreams.chain(listeners.map(|listener| Endpoint::Listener(listener.address.port()))).collect()
 }
 
 fn adopt(maps: Vec<OwnedFd>) -> Result<Steering, String> {

@@ -26,7 +26,6 @@ use pintle_dataplane::meters::{self, Meters};
 use pintle_dataplane::shared::{Generation, Interned, Life, Shared, now};
 use pintle_dataplane::upstream::Upstreams;
 use pintle_dataplane::worker;
-use pintle_ebpf::telemetry::Endpoint;
 use pintle_routing::limits::Limits;
 use pintle_routing::policy::Policy;
 use pintle_routing::signals::CompileError;
@@ -331,7 +330,7 @@ fn hooks(
                         meters::gauge(&plane.shared);
                         // The tables are the successor's as soon as it has them.
                         if !plane.host.is_leaving() {
-                            plane.kernel.publish(&endpoints(plane));
+                            plane.kernel.publish(&plane.shared);
                         }
                     }
                 }),
@@ -485,15 +484,6 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     }
     let result = if unchanged { ReloadResult::Unchanged } else { ReloadResult::Applied };
     ReloadReport { result, policy_digest: digest, summary, findings }
-}
-
-/// Whose connections are ours to tell of: the backends' and the listeners'.
-fn endpoints(plane: &Plane) -> Vec<Endpoint> {
-    let generation = plane.shared.generation.load();
-    let upstreams = generation.upstreams.all();
-    let upstreams = upstreams.flat_map(|backend| backend.addresses.load().to_vec()).map(Endpoint::Upstream);
-    let listeners = plane.shared.startup.listeners.iter();
-    upstreams.chain(listeners.map(|listener| Endpoint::Listener(listener.address.port()))).collect()
 }
 
 fn addresses(startup: &pintle_dataplane::settings::Startup) -> Vec<std::net::SocketAddr> {
