@@ -3,21 +3,11 @@
 
 mod common;
 
-use common::{Golden, TINY, largest_difference};
+use common::{Golden, TINY, encode, largest_difference};
 use pintle_classifier::cpu::{CpuEncoder, Isa, Precision};
-use pintle_classifier::encoder::{Batch, Encoded, Encoder, OutputKind, Want};
+use pintle_classifier::encoder::{Encoder, OutputKind, Want};
 
 const TOLERANCE: f32 = 1e-4;
-
-fn encode(encoder: &dyn Encoder, texts: &[Vec<u32>], want: Want) -> Encoded {
-    let mut batch = Batch::default();
-    for ids in texts {
-        batch.push(ids).unwrap();
-    }
-    let mut out = Encoded::default();
-    encoder.session().encode(&batch, want, &mut out).unwrap();
-    out
-}
 
 #[test]
 fn tiny_checkpoints_on_every_instruction_set() {

@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Golden, largest_difference, path};
+use common::{Golden, encode, largest_difference, path};
 use pintle_classifier::encoder::{Batch, Encoded, Encoder, Family, Tokens, Want};
 use pintle_classifier::load::Loaded;
 use pintle_classifier::model::config::Pooling;
@@ -39,16 +39,6 @@ fn graph(name: &str) -> Vec<u8> {
 
 fn tiny(name: &str, embedding: bool, options: Options) -> OnnxEncoder {
     parse(name, &graph(name), embedding, options).unwrap()
-}
-
-fn encode(encoder: &dyn Encoder, texts: &[Vec<u32>], want: Want) -> Encoded {
-    let mut batch = Batch::default();
-    for ids in texts {
-        batch.push(ids).unwrap();
-    }
-    let mut out = Encoded::default();
-    encoder.session().encode(&batch, want, &mut out).unwrap();
-    out
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use pintle_classifier::encoder::{Batch, Encoded, Encoder, Want};
 use pintle_classifier::model::folder::{self, Files, Folder, Options};
 use safetensors::SafeTensors;
 
@@ -92,4 +93,15 @@ pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// What a model makes of a batch of these.
+pub(crate) fn encode(encoder: &dyn Encoder, texts: &[Vec<u32>], want: Want) -> Encoded {
+    let mut batch = Batch::default();
+    for ids in texts {
+        batch.push(ids).unwrap();
+    }
+    let mut out = Encoded::default();
+    encoder.session().encode(&batch, want, &mut out).unwrap();
+    out
 }
