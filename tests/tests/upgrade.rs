@@ -202,12 +202,16 @@ fn what_the_old_process_ends_the_new_one_knows() {
         let mut first = gateway.connect();
         first.request(&chat_head("s1"), question(true, "tell [tokens:80]").to_string().as_bytes());
         let (mut begun, mut framing) = first.try_head().unwrap();
+        let mut asking = Connection::open(gateway.admin_address());
         gateway.signal(Signal::USR2);
         let old = gateway.answering();
         until("another process answers", || gateway.answering() != old);
         let new = gateway.answering();
         gateway.follow(new);
         assert_eq!(gateway.admin("/status").json()["data_plane"]["took_over_from"], old);
+        // Nor is one who had connected to the admin API and not yet asked: whoever accepted that, answers.
+        asking.request("GET /status HTTP/1.1\r\nhost: localhost", b"");
+        assert_eq!(asking.response().status, 200, "{driver:?}");
         // An idle client is not cut off: its next request is served, and told to be the last.
         let last = idle.get("/health");
         assert_eq!((last.status, last.header("connection")), (200, "close"), "{driver:?}");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -205,7 +206,12 @@ async fn accept<S>(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let inner = TowerToHyperService::new(router.clone());
+        let (begun, mut has_begun) = watch::channel(false);
+        let service = service_fn(move |request| {
+            begun.send_replace(true);
+            inner.call(request)
+        });
         let mut answers = answers.clone();
         tokio::task::spawn_local(async move {
             let served = http1::Builder::new()
@@ -217,8 +223,12 @@ async fn accept<S>(
             let mut served = std::pin::pin!(served);
             let served = tokio::select! {
                 served = served.as_mut() => served,
-                // The next question on this connection is for the process that has taken over.
-                _ = answers.wait_for(|ours| !*ours) => {
+                // The next question on this connection is for the process that has taken over. The first one is
+                // on its way: hyper would close the connection on it.
+                () = async {
+                    let _ = answers.wait_for(|ours| !*ours).await;
+                    let _ = has_begun.wait_for(|begun| *begun).await;
+                } => {
                     served.as_mut().graceful_shutdown();
                     served.await
                 }
