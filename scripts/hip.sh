@@ -5,7 +5,9 @@
 #                           that no kernel exceeds its budget; ends with 77 and a reason where clang 22 is absent
 #   scripts/hip.sh hip-rs   runs the tests of the runtime linked through hip_rs::sys with the CPU's libamdhip64; 77 where
 #                           there is no libclang, which hip-rs reads headers with, or no C++ compiler
-#   scripts/hip.sh nvcc     compiles for NVIDIA and keeps nothing; $NVCC names the compiler, 77 where there is none
+#   scripts/hip.sh cuda     compiles for NVIDIA and keeps nothing: by clang 22, which needs no CUDA, 77 where it is absent;
+#                           what it makes goes through ptxas, and the source through nvcc, where they are installed
+#   scripts/hip.sh nvidia   installs nvcc, ptxas and NVRTC of the Python registry (proprietary) in target/cuda
 #   scripts/hip.sh install  installs the compiler (Debian, root)
 set -euo pipefail
 self=$(realpath "$0")
@@ -49,16 +51,62 @@ compile() {
   compiler_identity >"$into/BUILDINFO"
 }
 
-nvcc_check() {
-  local nvcc=${NVCC:-nvcc} arch
-  if ! command -v "$nvcc" >/dev/null; then
-    echo "nvcc is not installed"
+# Where nvcc, ptxas or libnvrtc are: $CUDA_HOME, what `nvidia` installed, the usual place, or the path.
+cuda_tool() {
+  local tool=$1 home
+  for home in ${CUDA_HOME:-} "$(realpath -m ../target/cuda)"/nvidia/cu* /usr/local/cuda; do
+    if [[ -x $home/bin/$tool ]]; then
+      echo "$home/bin/$tool"
+      return
+    fi
+  done
+  command -v "$tool"
+}
+
+ptx() {
+  clang-22 -x cuda --cuda-gpu-arch="$1" --cuda-feature=+ptx80 --cuda-device-only -nocudainc -nocudalib \
+    -O3 -std=c++17 -Wall -Wextra -Werror -Wno-unused-parameter -S -o "$2" kernels/pintle.hip
+}
+
+cuda_check() {
+  local arch tool found="clang 22"
+  if ! command -v clang-22 >/dev/null; then
+    echo "clang-22 is not installed (scripts/hip.sh install)"
     exit 77
   fi
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
   for arch in sm_80 sm_90; do
-    "$nvcc" -x cu -arch="$arch" -cubin -O3 -std=c++17 -o /dev/null kernels/pintle.hip
+    ptx "$arch" "$work/$arch.ptx"
+    if [[ $(grep -c '^\.visible \.entry pk_' "$work/$arch.ptx") != $(grep -c '\.maxntid' "$work/$arch.ptx") ]]; then
+      echo "a kernel for $arch does not say how large its blocks are"
+      exit 1
+    fi
+    # A call would need a library that nobody links.
+    if grep -E '^[[:space:]]*(call|\.extern)' "$work/$arch.ptx"; then exit 1; fi
+    if tool=$(cuda_tool ptxas); then
+      "$tool" -arch="$arch" -o /dev/null "$work/$arch.ptx"
+    fi
+    if tool=$(cuda_tool nvcc); then
+      "$tool" -x cu -arch="$arch" -cubin -O3 -std=c++17 -o /dev/null kernels/pintle.hip
+    fi
   done
-  echo "nvcc compiles the kernels for sm_80 and sm_90"
+  for tool in ptxas nvcc; do
+    if cuda_tool "$tool" >/dev/null; then found+=", $tool"; fi
+  done
+  echo "the kernels compile for sm_80 and sm_90 by $found"
+}
+
+install_nvidia() {
+  local into wheel
+  into=$(realpath -m ../target/cuda)
+  mkdir -p "$into/wheels"
+  python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$into/wheels" \
+    nvidia-cuda-{nvcc,crt,runtime,cccl,nvrtc}==13.* nvidia-nvvm==13.*
+  for wheel in "$into"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$into"; done
+  rm -r "$into/wheels"
+  chmod +x "$into"/nvidia/cu13/{,nvvm/}bin/*
+  echo "installed $into/nvidia/cu13"
 }
 
 # hip-rs builds against a ROCm installation: here one of the shim's headers, the emulator's library and an empty hipBLAS.
@@ -88,7 +136,8 @@ hip_rs_tests() {
 case ${1:-check} in
 install) install_compiler ;;
 hip-rs) hip_rs_tests ;;
-nvcc) nvcc_check ;;
+cuda) cuda_check ;;
+nvidia) install_nvidia ;;
 build)
   need_compiler
   rm -f prebuilt/*.co
@@ -115,7 +164,7 @@ check)
   python3 model/predict.py --check ../docs/gpu.md
   ;;
 *)
-  sed -n '2,10s/^# \{0,1\}//p' "$self"
+  sed -n '2,12s/^# \{0,1\}//p' "$self"
   exit 2
   ;;
 esac

@@ -138,6 +138,10 @@ hip_code() {
   scripts/hip.sh check
 }
 
+hip_cuda() {
+  scripts/hip.sh cuda
+}
+
 hip_emulator() {
   hip-kernels/emu/test.sh
 }
@@ -160,6 +164,7 @@ want clippy && stage "clippy" check cargo clippy --workspace --all-targets --qui
 want licences && stage "licences and sources" check licences
 want advisories && stage "security advisories" check advisories
 want hip && stage "GPU code objects" check hip_code
+want hip && stage "GPU kernels for NVIDIA" check hip_cuda
 want hip && stage "GPU kernels on the CPU" counted hip_emulator
 want hip && stage "HIP linked through hip-rs" check hip_linked
 want unit && stage "unit and property tests" counted unit_tests

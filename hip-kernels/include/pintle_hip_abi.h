@@ -37,7 +37,7 @@
 #ifndef PINTLE_HIP_ABI_H
 #define PINTLE_HIP_ABI_H
 
-#if defined(__HIPCC_RTC__) || defined(PK_NO_STDINT)
+#if defined(__HIPCC_RTC__) || defined(__CUDACC_RTC__) || defined(PK_NO_STDINT)
 typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;
 typedef unsigned long size_t;

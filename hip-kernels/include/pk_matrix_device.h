@@ -8,7 +8,9 @@ typedef _Float16 pk_half16 __attribute__((ext_vector_type(16)));
 typedef short pk_short4 __attribute__((ext_vector_type(4)));
 typedef short pk_short8 __attribute__((ext_vector_type(8)));
 typedef short pk_short16 __attribute__((ext_vector_type(16)));
+#if defined(__gfx950__)
 typedef __bf16 pk_bfloat8 __attribute__((ext_vector_type(8)));
+#endif
 typedef float pk_f8 __attribute__((ext_vector_type(8)));
 typedef int pk_i2 __attribute__((ext_vector_type(2)));
 typedef int pk_i4 __attribute__((ext_vector_type(4)));

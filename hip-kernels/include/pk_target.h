@@ -1,7 +1,8 @@
-// One kernel source, four compilers:
+// One kernel source, many compilers:
 //   clang -x hip -nogpuinc -nogpulib    AMD code objects without ROCm
 //   hipcc, hipRTC                       the same source on a ROCm machine; no HIP header is needed
-//   nvcc                                NVIDIA
+//   nvcc, NVRTC                         NVIDIA
+//   clang -x cuda -nogpuinc -nogpulib   NVIDIA without CUDA: PTX, which the driver compiles
 //   any C++17 compiler with -DPK_EMU    the host emulator of emu/pk_emu.h
 #pragma once
 #include "pintle_hip_abi.h"
@@ -9,51 +10,8 @@
 #if defined(PK_EMU)
 #include "pk_emu.h"
 
-#elif defined(__CUDACC__)
-#define PK_CUDA 1
-#define PK_WAVE 32
-#define PK_DEVICE static __device__ __forceinline__
-#define PK_DEVICE_MEMBER __device__ __forceinline__
-#define PK_KERNEL extern "C" __global__ __launch_bounds__(PK_WAVES * PK_WAVE) void
-#define PK_REGISTER(name)
-#define PK_SHARED(T, name, count) __shared__ __align__(16) T name[count]
-#define PK_SYNC() __syncthreads()
-#define PK_SYNC_WAVE() __syncwarp()
-#define PK_UNROLL _Pragma("unroll")
-#define PK_ROLLED _Pragma("unroll 1")
-
-struct __align__(16) pk_u4 {
-  uint32_t w[4];
-  __device__ uint32_t &operator[](int i) { return w[i]; }
-  __device__ const uint32_t &operator[](int i) const { return w[i]; }
-};
-struct __align__(8) pk_u2 {
-  uint32_t w[2];
-  __device__ uint32_t &operator[](int i) { return w[i]; }
-  __device__ const uint32_t &operator[](int i) const { return w[i]; }
-};
-struct __align__(16) pk_f4 {
-  float w[4];
-  __device__ float &operator[](int i) { return w[i]; }
-  __device__ const float &operator[](int i) const { return w[i]; }
-};
-
-PK_DEVICE int pk_thread() { return threadIdx.x; }
-PK_DEVICE int pk_wave() { return threadIdx.x / PK_WAVE; }
-PK_DEVICE int pk_block_x() { return blockIdx.x; }
-PK_DEVICE int pk_block_y() { return blockIdx.y; }
-PK_DEVICE uint32_t pk_shuffle_xor(uint32_t v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
-PK_DEVICE uint32_t pk_as_u32(float v) { return __float_as_uint(v); }
-PK_DEVICE float pk_as_float(uint32_t v) { return __uint_as_float(v); }
-PK_DEVICE float pk_exp2(float v) { return exp2f(v); }
-PK_DEVICE float pk_rsqrt(float v) { return rsqrtf(v); }
-PK_DEVICE float pk_rcp(float v) { return __frcp_rn(v); }
-PK_DEVICE float pk_round(float v) { return rintf(v); }
-PK_DEVICE float pk_max(float a, float b) { return fmaxf(a, b); }
-PK_DEVICE float pk_min(float a, float b) { return fminf(a, b); }
-#include <cuda_fp16.h>
-PK_DEVICE float pk_half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
-PK_DEVICE uint16_t pk_float_to_half(float v) { return __half_as_ushort(__float2half_rn(v)); }
+#elif defined(__CUDACC__) || defined(__CUDA__)
+#include "pk_cuda.h"
 
 #else
 #ifndef __device__
@@ -61,7 +19,7 @@ PK_DEVICE uint16_t pk_float_to_half(float v) { return __half_as_ushort(__float2h
 #define __global__ __attribute__((global))
 #define __shared__ __attribute__((shared))
 #endif
-#if defined(__gfx908__) || defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
 #define PK_MFMA 1
 #define PK_WAVE 64
 #elif defined(__GFX11__)
