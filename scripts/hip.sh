@@ -5,6 +5,8 @@
 #                           that no kernel exceeds its budget; ends with 77 and a reason where clang 22 is absent
 #   scripts/hip.sh hip-rs   runs the tests of the runtime linked through hip_rs::sys with the CPU's libamdhip64; 77 where
 #                           there is no libclang, which hip-rs reads headers with, or no C++ compiler
+#   scripts/hip.sh hiprtc   compiles for gfx90a as the program does where no code is built in, by Debian's hipRTC, which it
+#                           fetches into target/hiprtc, and runs the result in the interpreter; 77 where it cannot be fetched
 #   scripts/hip.sh cuda     compiles for NVIDIA and keeps nothing: by clang 22, which needs no CUDA, 77 where it is absent;
 #                           what it makes goes through ptxas, and the source through nvcc, where they are installed
 #   scripts/hip.sh nvidia   installs nvcc, ptxas and NVRTC of the Python registry (proprietary) in target/cuda
@@ -133,10 +135,35 @@ hip_rs_tests() {
     cargo test --package pintle-hip --features hip-rs --lib
 }
 
+# Debian's HIP is of ROCm 5, too old for the runtime, and its hipRTC, inside the same library, is the oldest that will do.
+# It needs neither a GPU nor the driver.
+hiprtc_tests() {
+  local into deb
+  local debs=(libamdhip64-5 libhiprtc-builtins5 libamd-comgr2 libhsa-runtime64-1 libhsakmt1)
+  into=$(realpath -m ../target/hiprtc)
+  if [[ ! -e $into/libhiprtc.so ]]; then
+    rm -rf "$into" && mkdir -p "$into/debs"
+    if ! (cd "$into/debs" && timeout 300 apt-get download -qq "${debs[@]}"); then
+      echo "Debian's hipRTC cannot be fetched from here"
+      exit 77
+    fi
+    for deb in "$into"/debs/*.deb; do dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$into/debs"; done
+    cp -a "$into"/debs/usr/lib/*/*.so* "$into"
+    rm -r "$into/debs"
+    ln -s libamdhip64.so.5 "$into/libhiprtc.so"
+  fi
+  # While it is there, the interpreter's tests run this code.
+  compiled=$into/code
+  trap 'rm -rf "$compiled"' EXIT
+  LD_LIBRARY_PATH=$into cargo test --package pintle-hip --lib -- --ignored a_real_library_compiles_the_kernels
+  cargo test --package pintle-gfx-interpreter --test encoder --test heads
+}
+
 case ${1:-check} in
 install) install_compiler ;;
 hip-rs) hip_rs_tests ;;
 cuda) cuda_check ;;
+hiprtc) hiprtc_tests ;;
 nvidia) install_nvidia ;;
 build)
   need_compiler
@@ -164,7 +191,7 @@ check)
   python3 model/predict.py --check ../docs/gpu.md
   ;;
 *)
-  sed -n '2,12s/^# \{0,1\}//p' "$self"
+  sed -n '2,14s/^# \{0,1\}//p' "$self"
   exit 2
   ;;
 esac

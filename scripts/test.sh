@@ -142,6 +142,10 @@ hip_cuda() {
   scripts/hip.sh cuda
 }
 
+hip_compiled() {
+  scripts/hip.sh hiprtc
+}
+
 hip_emulator() {
   hip-kernels/emu/test.sh
 }
@@ -167,6 +171,7 @@ want hip && stage "GPU code objects" check hip_code
 want hip && stage "GPU kernels for NVIDIA" check hip_cuda
 want hip && stage "GPU kernels on the CPU" counted hip_emulator
 want hip && stage "HIP linked through hip-rs" check hip_linked
+want hip && stage "GPU kernels by hipRTC" check hip_compiled
 want unit && stage "unit and property tests" counted unit_tests
 want binary && stage "build of the binary" check build_binary
 want system && stage "whole-system tests" counted system_tests

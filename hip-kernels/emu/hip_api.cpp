@@ -53,13 +53,15 @@ struct ihipModule_t {
 
 namespace {
 
+// What the device is unless a test says otherwise, and EF_AMDGPU_MACH of the code objects that it takes.
 #if PK_EMU_WMMA11
-constexpr const char *arch = "gfx1100";
-constexpr unsigned elf_machine = 0x41;
+constexpr const char *own_isa = "gfx1100";
 #else
-constexpr const char *arch = "gfx942:sramecc+:xnack-";
-constexpr unsigned elf_machine = 0x4c;
+constexpr const char *own_isa = "gfx942:sramecc+:xnack-";
 #endif
+const std::map<std::string, unsigned> machines = {
+    {"gfx942", 0x4c}, {"gfx1100", 0x41}, {"gfx1101", 0x46}, {"gfx1150", 0x43}};
+std::string isa = own_isa;
 constexpr size_t page = 4096, default_memory = 4ull << 30;
 
 struct Fault {
@@ -164,6 +166,10 @@ EXPORT void pintle_emu_hang(int on) {
   hanging = on;
   resumed.notify_all();
 }
+EXPORT void pintle_emu_isa(const char *name) {
+  std::lock_guard<std::recursive_mutex> lock(mutex);
+  isa = name;
+}
 EXPORT void pintle_emu_memory(size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   memory_limit = bytes;
@@ -181,6 +187,7 @@ EXPORT void pintle_emu_reset(void) {
   faults.clear();
   calls.clear();
   memory_limit = default_memory;
+  isa = own_isa;
   dead = hipSuccess;
   pintle_emu_hang(0);
 }
@@ -264,7 +271,7 @@ EXPORT hipError_t hipGetDevicePropertiesR0600(hipDeviceProp_tR0600 *properties, 
   if (index != 0) return hipErrorInvalidDevice;
   memset(properties, 0, sizeof *properties);
   snprintf(properties->name, sizeof properties->name, "Pintle emulator (wave %d)", PK_WAVE);
-  snprintf(properties->gcnArchName, sizeof properties->gcnArchName, "%s", arch);
+  snprintf(properties->gcnArchName, sizeof properties->gcnArchName, "%s", isa.c_str());
   properties->totalGlobalMem = memory_limit;
   properties->sharedMemPerBlock = 65536;
   properties->warpSize = PK_WAVE;
@@ -481,7 +488,8 @@ EXPORT hipError_t hipModuleLoadData(hipModule_t *module, const void *image) {
   memcpy(&machine, elf + 18, 2);
   memcpy(&flags, elf + 48, 4);
   if (machine != 224) return hipErrorInvalidImage;
-  if ((flags & 0xff) != elf_machine) return hipErrorNoBinaryForGpu;
+  const auto own = machines.find(isa.substr(0, isa.find(':')));
+  if (own == machines.end() || (flags & 0xff) != own->second) return hipErrorNoBinaryForGpu;
   *module = new ihipModule_t;
   others++;
   for (const pk_emu::Kernel &kernel : pk_emu::kernels()) (*module)->functions[kernel.name] = {&kernel};

@@ -15,11 +15,13 @@ void pintle_emu_fail(const char *call, unsigned after, int error);
 void pintle_emu_hang(int on);
 /* Bytes of device memory; more than is left fails with hipErrorOutOfMemory. Default 4 GiB. */
 void pintle_emu_memory(size_t bytes);
+/* The device's instruction set, with features: "gfx1150", which no code is built in for. */
+void pintle_emu_isa(const char *name);
 /* Calls of a function since the last reset. */
 unsigned long pintle_emu_calls(const char *call);
 /* Device allocations, host allocations, streams, events, modules and graphs that are alive. */
 unsigned long pintle_emu_alive(void);
-/* Forgets faults, the hang, the memory limit and the counts; a dead device lives again. */
+/* Forgets faults, the hang, the memory limit, the instruction set and the counts; a dead device lives again. */
 void pintle_emu_reset(void);
 
 #ifdef __cplusplus

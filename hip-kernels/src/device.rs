@@ -89,6 +89,10 @@ impl Device {
         self.0.memory_used.get()
     }
 
+    pub(crate) fn hip(&self) -> &Hip {
+        &self.0.hip
+    }
+
     pub(crate) fn entry(&self) -> &EntryPoints {
         &self.0.hip.entry
     }

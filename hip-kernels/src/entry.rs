@@ -165,7 +165,7 @@ impl EntryPoints {
 }
 
 /// The system's reason too, which names the file or the symbol.
-fn whole(error: &libloading::Error) -> String {
+pub(crate) fn whole(error: &libloading::Error) -> String {
     match std::error::Error::source(error) {
         Some(reason) => format!("{error}: {reason}"),
         None => error.to_string(),

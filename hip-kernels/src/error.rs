@@ -73,6 +73,16 @@ pub enum Error {
         /// Architectures that there are kernels for.
         known: String,
     },
+    /// No kernels are built in for this architecture, or none may be used, and hipRTC made none.
+    #[error("there are no kernels for {arch}; there are for {known}; hipRTC did not compile them: {why}")]
+    NotCompiled {
+        /// As the device names it, without features.
+        arch: String,
+        /// Architectures that there are kernels for.
+        known: String,
+        /// What the library or its compiler said.
+        why: String,
+    },
     /// The kernels that are built in are not those that were committed.
     #[error("the kernels for {arch} are damaged: their digest is not the one noted beside them")]
     Damaged {
@@ -104,7 +114,7 @@ impl Error {
         match self {
             Self::Hip(error) => error.class(),
             Self::MemoryLimit { .. } => Class::OutOfMemory,
-            Self::NoKernels { .. } => Class::NotSupported,
+            Self::NoKernels { .. } | Self::NotCompiled { .. } => Class::NotSupported,
             Self::Damaged { .. } | Self::Range { .. } | Self::InUse(_) | Self::Program(_) => Class::Other,
         }
     }

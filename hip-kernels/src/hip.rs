@@ -3,11 +3,12 @@
 
 use std::ffi::{CStr, c_int};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::entry::{ATTRIBUTE_PROCESSORS, ATTRIBUTE_WAVE, EntryPoints};
 use crate::error::{HipError, NO_DEVICE, Unavailable};
+use crate::kernels::{Kernels, Store};
 
 /// HIP 6 laid device properties out anew, under a name of its own.
 const LEAST_MAJOR: c_int = 6;
@@ -28,6 +29,7 @@ pub enum Source {
 #[derive(Clone)]
 pub struct Hip {
     pub(crate) entry: Arc<EntryPoints>,
+    pub(crate) kernels: Arc<Store>,
     version: c_int,
 }
 
@@ -38,7 +40,7 @@ pub struct DeviceInfo {
     pub index: u32,
     /// What its maker calls it.
     pub name: String,
-    /// Instruction set with features, as `gfx942:sramecc+:xnack-`.
+    /// Instruction set with features, as `gfx942:sramecc+:xnack-`; `sm_90` through the CUDA shim.
     pub isa: String,
     /// Processors as the library counts them: compute units, or pairs of them on gfx10 and later.
     pub compute_units: u32,
@@ -100,11 +102,23 @@ impl Hip {
             let why = format!("its version is {}", Version(version));
             return Err(Unavailable::TooOld { library: "libamdhip64".to_owned(), why });
         }
-        let hip = Self { entry, version };
+        let library = match source {
+            Source::Default => None,
+            Source::File(path) => Some(path.clone()),
+        };
+        let kernels = Arc::new(Store::new(Kernels::default(), library));
+        let hip = Self { entry, kernels, version };
         if hip.devices()? == 0 {
             return Err(Unavailable::NoDevice);
         }
         Ok(hip)
+    }
+
+    /// The same library; devices that are opened through what is returned take their machine code from `kernels`.
+    #[must_use]
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = Arc::new(Store::new(kernels, self.kernels.library().map(Path::to_owned)));
+        self
     }
 
     /// How many devices there are.
@@ -139,7 +153,9 @@ impl Hip {
             return Err(Unavailable::Layout(format!("waves of {} and of {wave} threads", properties.wave)));
         }
         let isa = text(&properties.isa);
-        if !isa.starts_with("gfx") {
+        // "sm_" is what the CUDA shim of `cuda-shim` calls an NVIDIA GPU.
+        let known = isa.starts_with("gfx") || wave == 32 && isa.starts_with("sm_");
+        if !known {
             return Err(Unavailable::Layout(format!("an instruction set called {isa:?}")));
         }
         Ok(DeviceInfo {

@@ -7,7 +7,7 @@
 //!
 //! # Unsafe code
 //!
-//! Only where the library is called: `entry`, `hip`, `device`, `module`, `lane`; the marker traits of `abi`; and where
+//! Only where a library is called: `entry`, `rtc`, `hip`, `device`, `module`, `lane`; the marker traits of `abi`; and where
 //! an encoder's launches promise what [`Lane::launch`] asks.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![deny(unsafe_code)]
@@ -20,9 +20,11 @@ mod entry;
 mod error;
 mod hip;
 mod images;
+mod kernels;
 mod lane;
 mod module;
 mod program;
+mod rtc;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod tests;
 pub use device::{Device, DeviceBuffer};
 pub use error::{Class, Error, HipError, Unavailable};
 pub use hip::{DeviceInfo, Hip, Source};
+pub use kernels::Kernels;
 pub use lane::{Graph, Grid, Lane, Staging};
 pub use module::{Function, Module};
 pub use program::{Program, Size};

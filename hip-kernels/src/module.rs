@@ -3,12 +3,12 @@
 
 use std::ffi::CString;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::abi::WAVES;
 use crate::device::Device;
 use crate::entry::Handle;
 use crate::error::Error;
-use crate::images;
 
 /// The kernels on a device. Cheap to clone.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ struct Loaded {
     device: Device,
     handle: Handle,
     /// The library may refer to it for as long as the module is loaded.
-    _code: Vec<u8>,
+    _code: Arc<[u8]>,
 }
 
 /// One kernel of a [`Module`], which it keeps loaded.
@@ -29,13 +29,13 @@ pub struct Function {
 }
 
 impl Module {
-    /// Loads the kernels that are built in for the device's architecture.
+    /// Loads the kernels for the device's architecture, from where the device's [`crate::Hip`] takes them.
     ///
     /// # Errors
     ///
-    /// [`Error::NoKernels`] for an architecture without any; the device's own refusal.
+    /// [`Error::NotCompiled`] for an architecture without any; the device's own refusal.
     pub fn load(device: &Device) -> Result<Self, Error> {
-        let code = images::find(device.info().architecture())?;
+        let code = device.hip().kernels.get(device.info().architecture())?;
         let mut handle: Handle = std::ptr::null_mut();
         // SAFETY: a whole code object, which lives longer than the module; the handle is written to the pointer given.
         unsafe { device.entry().hipModuleLoadData(&mut handle, code.as_ptr().cast())? };

@@ -103,6 +103,27 @@ impl Emulator {
         unsafe { self.function::<unsafe extern "C" fn(usize)>("pintle_emu_memory\0")(bytes) }
     }
 
+    /// The device's instruction set, with features.
+    pub fn isa(&self, name: &str) {
+        let name = CString::new(name).expect("an instruction set's name");
+        // SAFETY: the library's own function of this type; it copies the name.
+        unsafe {
+            self.function::<unsafe extern "C" fn(*const c_char)>("pintle_emu_isa\0")(name.as_ptr());
+        }
+    }
+
+    /// The hipRTC beside the library.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be opened.
+    #[must_use]
+    pub fn compiler(&self) -> Compiler {
+        let path = self.path.with_file_name("libhiprtc.so.6");
+        // SAFETY: the library's initialisers fill tables of its own.
+        Compiler(unsafe { Library::new(path) }.expect("the emulator was built"))
+    }
+
     /// Calls of a HIP function since the last reset.
     #[must_use]
     pub fn calls(&self, call: &str) -> u64 {
@@ -134,6 +155,45 @@ impl Emulator {
     unsafe fn function<T: Copy>(&self, name: &str) -> T {
         // SAFETY: the caller's.
         *unsafe { self.library.get::<T>(name) }.expect("the emulator exports its controls")
+    }
+}
+
+/// A hipRTC that compiles nothing and gives code that the emulated device takes.
+pub struct Compiler(Library);
+
+impl Compiler {
+    /// The function named returns `code`, once.
+    pub fn fail(&self, call: &str, code: i32) {
+        let call = CString::new(call).expect("a function's name");
+        // SAFETY: the library's own function of this type; it copies the name.
+        unsafe {
+            self.function::<unsafe extern "C" fn(*const c_char, c_int)>("pintle_rtc_fail\0")(
+                call.as_ptr(),
+                code,
+            );
+        }
+    }
+
+    /// Compilations in the life of the process.
+    #[must_use]
+    pub fn compilations(&self) -> u64 {
+        // SAFETY: the library's own function of this type.
+        unsafe { self.function::<unsafe extern "C" fn() -> c_ulong>("pintle_rtc_compilations\0")() }
+    }
+
+    /// Programs that are alive.
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        // SAFETY: the library's own function of this type.
+        unsafe { self.function::<unsafe extern "C" fn() -> c_ulong>("pintle_rtc_alive\0")() }
+    }
+
+    /// # Safety
+    ///
+    /// `T` is the type of the function of this name, which ends with a zero byte.
+    unsafe fn function<T: Copy>(&self, name: &str) -> T {
+        // SAFETY: the caller's.
+        *unsafe { self.0.get::<T>(name) }.expect("the compiler exports its controls")
     }
 }
 
