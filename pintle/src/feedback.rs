@@ -1,13 +1,11 @@
-//! What feedback has taught: taken from the admin API, given to the workers, kept in a file.
+//! What feedback has taught: taken from the admin API, given to the workers, kept in files ([`kept`]).
 //!
-//! The file is written whole and put in place of the one before, every [`EVERY`] if there is something new, before
-//! another process takes over, and at the end. What a decision has read of it stands in the decision's own flow
-//! document, so a replay needs neither the file nor the feedback.
+//! What a decision has read of it stands in the decision's own flow document, so a replay needs neither the files nor
+//! the feedback.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pintle_control::{FeedbackDesk, FeedbackRefusal, Opinion, RatingView, SessionBook};
@@ -15,7 +13,13 @@ use pintle_dataplane::shared::{Shared, now};
 use pintle_routing::experience::{Experience, Feedback, session_hash, user_hash};
 use tracing::{error, info, warn};
 
-/// Time between two looks whether the file is behind.
+use kept::Kept;
+
+mod kept;
+#[cfg(test)]
+mod tests;
+
+/// Time between two looks whether lessons are to be folded.
 pub(crate) const EVERY: Duration = Duration::from_secs(30);
 
 /// Hexadecimal digits of a session's key, and those that are enough.
@@ -23,71 +27,98 @@ const KEY_DIGITS: std::ops::RangeInclusive<usize> = 16..=32;
 
 /// Takes feedback in.
 pub(crate) struct Desk {
-    file: PathBuf,
+    state_dir: PathBuf,
     shared: OnceLock<Arc<Shared>>,
-    /// Something was learnt that the file does not have. Held while anything is learnt or written.
-    behind: Mutex<bool>,
+    /// Held while anything is learnt or written.
+    keeper: Mutex<Keeper>,
+}
+
+/// Who writes down what is learnt.
+enum Keeper {
+    /// Nobody yet, or the files cannot be opened: why.
+    None(String),
+    Open(Kept),
+    /// Another process takes the files over.
+    HandedOver(Kept),
 }
 
 impl Desk {
     /// A desk that is not open yet. `state_dir` keeps what it learns.
     pub(crate) fn new(state_dir: &Path) -> Arc<Self> {
-        let file = state_dir.join("experience.json");
-        Arc::new(Self { file, shared: OnceLock::new(), behind: Mutex::new(false) })
+        let keeper = Mutex::new(Keeper::None("the gateway is starting".into()));
+        Arc::new(Self { state_dir: state_dir.to_owned(), shared: OnceLock::new(), keeper })
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the workers what earlier processes have learnt, and opens.
     pub(crate) fn open(&self, shared: &Arc<Shared>) {
-        match read(&self.file) {
-            Ok(Some(experience)) => shared.experience.store(Arc::new(experience)),
-            Ok(None) => {}
-            Err(error) => {
-                let aside = self.file.with_extension("json.unreadable");
-                warn!(file = %self.file.display(), %error, aside = %aside.display(), "what feedback has taught is lost");
-                // It stays where it is if it cannot be moved, and is overwritten by what comes.
-                let _ = fs::rename(&self.file, aside);
+        let mut keeper = self.keeper();
+        *keeper = match Kept::open(&self.state_dir) {
+            Ok((kept, found)) => {
+                for (aside, error) in &found.damaged {
+                    warn!(aside = %aside.display(), %error, "some of what feedback has taught is lost");
+                }
+                shared.experience.store(Arc::new(found.experience));
+                Keeper::Open(kept)
             }
-        }
+            Err(error) => {
+                error!(folder = %self.state_dir.display(), %error, "what feedback teaches cannot be kept, so none is taken");
+                Keeper::None(format!("it cannot be kept: {error}"))
+            }
+        };
         let _ = self.shared.set(shared.clone());
     }
 
-    /// Writes what is not written yet.
+    /// Folds the lessons that are only in the log.
     pub(crate) fn save(&self) {
-        let Some(shared) = self.shared.get() else { return };
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*behind {
-            return;
+        if let (Some(shared), Keeper::Open(kept)) = (self.shared.get(), &mut *self.keeper()) {
+            fold(kept, &shared.experience.load());
         }
-        match write(&self.file, &shared.experience.load_full()) {
-            Ok(()) => *behind = false,
-            Err(error) => {
-                error!(file = %self.file.display(), %error, "what feedback has taught cannot be kept")
-            }
-        }
+    }
+
+    /// Takes nothing in from now on: another process is about to read the files.
+    pub(crate) fn hand_over(&self) {
+        self.save();
+        let mut keeper = self.keeper();
+        *keeper = match std::mem::replace(&mut *keeper, Keeper::None(String::new())) {
+            Keeper::Open(kept) => Keeper::HandedOver(kept),
+            other => other,
+        };
+    }
+
+    /// The other process has not come to serve.
+    pub(crate) fn take_back(&self) {
+        let mut keeper = self.keeper();
+        *keeper = match std::mem::replace(&mut *keeper, Keeper::None(String::new())) {
+            Keeper::HandedOver(kept) => Keeper::Open(kept),
+            other => other,
+        };
     }
 }
 
-fn read(file: &Path) -> io::Result<Option<Experience>> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// What cannot be folded stays in the log.
+fn fold(kept: &mut Kept, experience: &Experience) {
+    if kept.is_folded() {
+        return;
+    }
+    if let Err(error) = kept.fold(experience) {
+        error!(log = %kept.log_path().display(), %error, "what feedback has taught stays in its log");
     }
 }
 
-fn write(file: &Path, experience: &Experience) -> io::Result<()> {
-    let fresh = file.with_extension("json.new");
-    let mut out = File::create(&fresh)?;
-    out.write_all(&serde_json::to_vec(experience)?)?;
-    out.sync_all()?;
-    fs::rename(&fresh, file)
+/// Feedback that would be forgotten is not taken.
+fn not_kept(error: &io::Error) -> FeedbackRefusal {
+    FeedbackRefusal::NotKept(format!("it cannot be kept: {error}"))
 }
 
 impl FeedbackDesk for Desk {
     fn take(&self, opinion: &Opinion) -> Result<(), FeedbackRefusal> {
         let shared =
             self.shared.get().ok_or_else(|| FeedbackRefusal::NotRead("the gateway is starting".into()))?;
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keeper = self.keeper();
         let generation = shared.generation.load_full();
         if !generation.policy.reads_experience() {
             let why = "no decision selects by feedback: elo, hybrid, rl_driven and gmtrouter do";
@@ -106,13 +137,21 @@ impl FeedbackDesk for Desk {
             weight: if stated { 1.0 } else { generation.policy.implicit_weight(decision) * sure },
             at: now(),
         };
-        let mut experience = Experience::clone(&shared.experience.load());
-        generation
+        let lesson = generation
             .policy
-            .learn(&mut experience, &feedback)
+            .lesson(&feedback)
             .map_err(|error| FeedbackRefusal::Invalid("INVALID_INPUT", error.to_string()))?;
+        let kept = match &mut *keeper {
+            Keeper::Open(kept) => kept,
+            Keeper::None(why) => return Err(FeedbackRefusal::NotKept(why.clone())),
+            Keeper::HandedOver(_) => {
+                return Err(FeedbackRefusal::NotKept("another process is taking over; ask again".into()));
+            }
+        };
+        let mut experience = Experience::clone(&shared.experience.load());
+        kept.add(&lesson, &experience).map_err(|error| not_kept(&error))?;
+        lesson.apply(&mut experience);
         shared.experience.store(Arc::new(experience));
-        *behind = true;
         let (winner, loser, tie) = (feedback.winner, feedback.loser, feedback.tie);
         info!(winner, loser, tie, decision, stated, "feedback taken");
         metrics::counter!(

@@ -287,8 +287,12 @@ fn hooks(
         upgrade: Some(Arc::new(move || {
             let plane = for_upgrade.get().ok_or_else(starting)?;
             // The other process begins with what this one has learnt.
-            leaving.save();
-            plane.host.upgrade().map(|pid| format!("process {pid} serves"))
+            leaving.hand_over();
+            let upgraded = plane.host.upgrade();
+            if upgraded.is_err() {
+                leaving.take_back();
+            }
+            upgraded.map(|pid| format!("process {pid} serves"))
         })),
         alive: Arc::new(move || match for_alive.get() {
             None => Ok(()),

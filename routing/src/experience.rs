@@ -1,7 +1,7 @@
 //! What feedback has taught about models: state of `elo`, `rl_driven` and `gmtrouter`.
 //!
 //! The rules by which it changes are functions of the state, one piece of [`Feedback`] and what the policy
-//! configures ([`Policy::learn`](crate::policy::Policy::learn)); a decision reads it as part of
+//! configures ([`Policy::lesson`](crate::policy::Policy::lesson)); a decision reads it as part of
 //! [`LiveSignals`](crate::live::LiveSignals), and what it read is recorded with it. Users and sessions are kept by
 //! hash, and only so many: the one that was longest silent is forgotten first.
 //!
@@ -14,10 +14,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::units::UnixMillis;
 
+mod lesson;
 mod preference;
 #[cfg(test)]
 mod tests;
 
+pub use lesson::Lesson;
 pub use preference::{Interaction, Learner};
 
 /// Users that are remembered.
@@ -123,8 +125,8 @@ pub struct Feedback<'a> {
     pub at: UnixMillis,
 }
 
-/// What the configuration says about learning; see [`Policy::learn`](crate::policy::Policy::learn).
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What the configuration says about learning; see [`Policy::lesson`](crate::policy::Policy::lesson).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Learning {
     /// Largest change of a rating by one comparison.
     pub k_factor: f64,

@@ -1,5 +1,5 @@
-//! Promise: feedback changes what is preferred, for every worker, over reloads and restarts, and a decision that read
-//! of it can be taken again.
+//! Promise: feedback changes what is preferred, for every worker, over reloads, restarts and `kill -9`, and a
+//! decision that read of it can be taken again.
 
 use pintle_standin::{Options, StandIn};
 use pintle_tests::http::Response;
@@ -88,6 +88,26 @@ fn what_users_prefer_is_preferred_over_reloads_and_restarts_and_replays() {
     gateway.restart();
     preferred_soon(&gateway, "large");
     assert_eq!(preferred(&gateway, "again"), "large");
+}
+
+#[test]
+fn what_was_taken_outlives_a_process_that_is_killed_in_the_next_moment() {
+    let (small, large) = pair();
+    let mut gateway = Gateway::start(&config(&small, &large, "elo"));
+    let opinion = json!({ "winner_model": "large", "loser_model": "small", "decision_name": "rated" });
+    let mut wins = 0;
+    for round in 1..=3 {
+        for _ in 0..round {
+            assert_eq!(say(&gateway, &opinion).status, 200);
+            wins += 1;
+        }
+        gateway.signal(Signal::KILL);
+        gateway.wait();
+        gateway.restart();
+        let ratings = gateway.admin("/api/v1/ratings").json();
+        assert_eq!(ratings["ratings"][0]["wins"], wins, "{ratings}");
+    }
+    preferred_soon(&gateway, "large");
 }
 
 #[test]

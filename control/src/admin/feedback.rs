@@ -49,6 +49,8 @@ pub enum FeedbackRefusal {
     Invalid(&'static str, String),
     /// Nothing reads feedback now: one sentence.
     NotRead(String),
+    /// It could not be written down, or not now: one sentence.
+    NotKept(String),
 }
 
 /// A model's rating.
@@ -68,7 +70,7 @@ pub struct RatingView {
 
 /// Who learns from feedback. Asked from a helper thread.
 pub trait FeedbackDesk: Send + Sync {
-    /// Takes feedback in; decisions read it from now on.
+    /// Takes feedback in; decisions read it from now on, and it outlives this process however that ends.
     ///
     /// # Errors
     /// [`FeedbackRefusal`]; nothing has changed then.
@@ -84,6 +86,7 @@ pub(super) async fn take(State(admin): State<Shared>, body: Bytes) -> Result<Jso
     taken.map_err(|refusal| match refusal {
         FeedbackRefusal::Invalid(code, message) => AdminError::invalid(code, message),
         FeedbackRefusal::NotRead(message) => AdminError::unavailable("NO_SELECTOR_CONFIGURED", message),
+        FeedbackRefusal::NotKept(message) => AdminError::unavailable("FEEDBACK_NOT_KEPT", message),
     })?;
     Ok(Json(
         json!({ "success": true, "message": "Feedback recorded successfully", "timestamp": timestamp() }),

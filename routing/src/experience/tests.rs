@@ -71,3 +71,27 @@ fn state_survives_its_file() {
     let json = serde_json::to_string(&experience).unwrap();
     assert_eq!(serde_json::from_str::<Experience>(&json).unwrap(), experience);
 }
+
+#[test]
+fn a_lesson_comes_to_the_same_as_the_feedback_also_when_read_back() {
+    let learning = Learning { k_factor: 20.0, by_decision: true, ..Learning::default() };
+    let seed = |model: &str| if model == "a" { 1700.0 } else { 1300.5 };
+    let prior = |model: &str| Belief::of_score(if model == "a" { 0.3 } else { 0.1 });
+    let (mut heard, mut rebuilt) = (Experience::default(), Experience::default());
+    for (at, (winner, loser)) in [("a", "b"), ("b", "a"), ("", "b"), ("a", "")].into_iter().enumerate() {
+        let feedback = Feedback {
+            decision: "d",
+            user: Some(u64::MAX - 1),
+            session: Some(7),
+            weight: 0.1,
+            tie: at == 1,
+            ..said(winner, loser, at as u64)
+        };
+        heard.learn(&feedback, &learning, seed, prior);
+        let lesson = Lesson::new(&feedback, learning, seed, prior);
+        let text = serde_json::to_string(&lesson).unwrap();
+        serde_json::from_str::<Lesson>(&text).unwrap().apply(&mut rebuilt);
+        assert_eq!(heard, rebuilt);
+    }
+    assert_eq!(heard.decisions["d"].ratings["a"].comparisons, 3);
+}

@@ -1,7 +1,7 @@
 //! What feedback changes, and what a decision may have read of it.
 
 use super::{Decision, Inputs, Policy};
-use crate::experience::{Belief, Experience, Feedback, Learning, session_hash};
+use crate::experience::{Belief, Experience, Feedback, Learning, Lesson, session_hash};
 use crate::outcome::Outcome;
 use crate::selection::Selector;
 use crate::selection::elo::Elo;
@@ -25,11 +25,23 @@ pub enum FeedbackError {
 }
 
 impl Policy {
-    /// Takes feedback into `experience`, by the rules of the decision under which the models served.
+    /// Takes feedback into `experience`: its [`lesson`](Self::lesson).
+    ///
+    /// # Errors
+    /// [`FeedbackError`]; nothing has changed then.
+    pub fn learn(&self, experience: &mut Experience, feedback: &Feedback<'_>) -> Result<(), FeedbackError> {
+        self.lesson(feedback)?.apply(experience);
+        Ok(())
+    }
+
+    /// What feedback teaches, by the rules of the decision under which the models served.
     ///
     /// Models are named canonically ([`Policy::target_name`]). Credit belongs to the turn that was answered: a
     /// caller who learns of it on the next turn names the model and decision of the turn before.
-    pub fn learn(&self, experience: &mut Experience, feedback: &Feedback<'_>) -> Result<(), FeedbackError> {
+    ///
+    /// # Errors
+    /// [`FeedbackError`].
+    pub fn lesson(&self, feedback: &Feedback<'_>) -> Result<Lesson, FeedbackError> {
         let (winner, loser) = (feedback.winner, feedback.loser);
         if winner.is_empty() && loser.is_empty() {
             return Err(FeedbackError::NoModel);
@@ -72,8 +84,7 @@ impl Policy {
             });
             own.unwrap_or_default()
         };
-        experience.learn(feedback, &learning, seed, prior);
-        Ok(())
+        Ok(Lesson::new(feedback, learning, seed, prior))
     }
 
     /// Weight of feedback under a decision that was inferred and not stated.
