@@ -24,6 +24,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 2;
 const CONNECTIONS: u32 = 64;
+/// A name of the origin in its certificate: nginx does not look for addresses there.
+const ORIGIN: &str = "origin.test";
 const SIZES: [(&str, usize); 2] = [("POST 1 KiB", 1 << 10), ("POST 16 KiB", 16 << 10)];
 
 fn main() {
@@ -157,7 +159,8 @@ impl Drop for Process {
 fn nginx(dir: &Path, name: &str, configuration: &str, core: usize) -> Outcome<Process> {
     let file = dir.join(format!("{name}.conf"));
     let configuration = configuration.replace("@DIR@", &dir.join(name).display().to_string());
-    fs::write(&file, configuration.replace("@CERTIFICATES@", &dir.display().to_string()))?;
+    let configuration = configuration.replace("@CERTIFICATES@", &dir.display().to_string());
+    fs::write(&file, configuration.replace("@ORIGIN@", ORIGIN))?;
     fs::create_dir_all(dir.join(name))?;
     let child = Command::new("taskset")
         .args(["-c", &core.to_string(), "nginx", "-p"])
@@ -181,7 +184,8 @@ fn certify(dir: &Path) -> Outcome<()> {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let origin = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
+    let origin = CertificateParams::new(vec!["127.0.0.1".to_owned(), ORIGIN.to_owned()])?
+        .signed_by(&key, &authority)?;
     fs::write(dir.join("ca.pem"), authority.pem())?;
     fs::write(dir.join("origin.pem"), origin.pem())?;
     fs::write(dir.join("origin.key"), key.serialize_pem())?;
@@ -207,7 +211,7 @@ fn proxy_configuration(port: u16, origin: u16, speaks: Origin) -> String {
     let tls = match speaks {
         Origin::Http => "",
         Origin::Https => {
-            "proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name 127.0.0.1; \
+            "proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name @ORIGIN@; \
              proxy_ssl_trusted_certificate @CERTIFICATES@/ca.pem;"
         }
     };

@@ -454,11 +454,12 @@ pub(crate) struct Route {
     /// Configuration, canonical v0.3.
     #[arg(long, value_name = "FILE", default_value = "/etc/pintle/config.yaml")]
     pub(crate) config: PathBuf,
-    /// The request: `{"headers": {..}, "body": {..}}` of a POST to /v1/chat/completions; `-` for standard input.
+    /// The request: `{"path": "/v1/chat/completions", "headers": {..}, "body": {..}, "session": {..}}`, of which
+    /// only `body` is required; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) request: PathBuf,
-    /// The session before this turn: `session.before` of a flow document. Without it, the turn is a session's
-    /// first.
+    /// The session before this turn, instead of the request's `session`: `session.before` of a flow document.
+    /// Without either, the turn is a session's first.
     #[arg(long, value_name = "FILE")]
     pub(crate) session: Option<PathBuf>,
     /// When the request comes: a time such as 2026-01-31T12:00:00Z, or a flow id for the time of that flow.
@@ -468,6 +469,9 @@ pub(crate) struct Route {
     /// The document as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Send nothing. That is always so; scripts may say it.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

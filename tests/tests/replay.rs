@@ -288,22 +288,22 @@ fn a_request_is_read_in_the_api_of_its_path() {
         assert_eq!(live.status, 200, "{}", live.text());
         let flow = gateway.flow(&live.flow());
         let request = gateway.folder().join("request.json");
-        let file = json!({ "path": path, "headers": { "x-session-id": "s9" }, "body": body });
+        let headers = json!({ "x-session-id": "s9" });
+        let file = json!({
+            "path": path, "headers": headers, "body": body, "session": flow["session"]["before"],
+        });
         std::fs::write(&request, file.to_string()).unwrap();
         let (config, request) = (own_policy(&gateway).display().to_string(), request.display().to_string());
-        let before = gateway.folder().join("before.json");
-        std::fs::write(&before, flow["session"]["before"].to_string()).unwrap();
-        let before = before.display().to_string();
+        let at = live.flow();
         let output = pintle_tests::pintle(&[
             "route",
+            "--dry-run",
             "--config",
             &config,
             "--request",
             &request,
-            "--session",
-            &before,
             "--at",
-            &live.flow(),
+            &at,
             "--json",
         ]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -43,6 +43,9 @@ struct RequestFile {
     #[serde(default)]
     headers: BTreeMap<String, Values>,
     body: Box<RawValue>,
+    /// What is remembered of the session before this turn.
+    #[serde(default)]
+    session: Option<RecordedSession>,
 }
 
 fn chat_completions() -> String {
@@ -76,8 +79,11 @@ struct Refused {
 pub(super) fn run(options: &Route) -> Result<ExitCode, Box<dyn Error>> {
     let (config, policy) = load_policy(&options.config)?;
     let settings = wire::settings(&config);
-    let request: RequestFile = parse(&options.request)?;
-    let session: Option<RecordedSession> = options.session.as_deref().map(parse).transpose()?.flatten();
+    let mut request: RequestFile = parse(&options.request)?;
+    let session: Option<RecordedSession> = match options.session.as_deref() {
+        Some(file) => parse(file)?,
+        None => request.session.take(),
+    };
     let at = options.at.map_or_else(now, |at| at.0.at());
     let mut document = FlowDocument { at, policy_digest: policy.digest_hex(), ..FlowDocument::default() };
     let path = request.path.split_once('?').map_or(request.path.as_str(), |(path, _)| path);

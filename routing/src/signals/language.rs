@@ -1,17 +1,20 @@
 //! `language`: which language the text is written in.
 //!
-//! Detection reads the beginning of the text, and compares it to the languages that its commonest words allow. What
-//! it cannot tell for certain is unknown; v0.3.0 calls it English with confidence 0.5.
+//! Detection reads the beginning of the text. Where its commonest words leave more than one language, it compares
+//! the text to these. What it cannot tell for certain is unknown; v0.3.0 calls it English with confidence 0.5.
 
 use pintle_config::{LanguageRule, Profile};
-use whatlang::Lang;
+use whatlang::{Detector, Script};
 
 use super::{Compiler, EvidenceTable, SignalKind};
 use crate::evidence::{Evidence, Unknown};
 use crate::ids::SignalId;
+use words::Said;
 
 /// Bytes of text that are read.
 const MAX_BYTES: usize = 384;
+/// Text in Latin letters of this length that has hardly a common word is no prose.
+const PROSE_BYTES: usize = 192;
 /// Confidence where a rule configures none.
 const DEFAULT_THRESHOLD: f64 = 0.3;
 
@@ -66,17 +69,28 @@ impl Languages {
 
 /// ISO 639-1 code and confidence in `[0,1]`.
 fn detect(text: &str) -> Option<(&'static str, f64)> {
-    let end = text.floor_char_boundary(MAX_BYTES);
-    let text = &text[..end];
-    let detector = match words::likely(text) {
-        Some(languages) => whatlang::Detector::with_allowlist(languages),
-        None if words::without_southern(text) => {
-            whatlang::Detector::with_denylist(vec![Lang::Bul, Lang::Mkd, Lang::Srp, Lang::Ukr])
+    let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+    let script = whatlang::detect_script(text)?;
+    let said = if script == Script::Latin { words::said(text) } else { Said::Nothing };
+    let mut leader = None;
+    let detector = match (script, said) {
+        (Script::Latin, Said::Language(language, sure)) => return Some((two_letters(language)?, sure)),
+        (Script::Latin, Said::OneOf(languages, sure)) => {
+            leader = Some((languages[0], sure));
+            Detector::with_allowlist(languages)
         }
-        None => whatlang::Detector::new(),
+        // Prose of that length has common words: this is none, or in a language that nobody here knows.
+        (Script::Latin, Said::Nothing) if text.len() >= PROSE_BYTES => return None,
+        (Script::Latin, Said::Nothing) if text.is_ascii() => {
+            Detector::with_denylist(words::BEYOND_ASCII.to_vec())
+        }
+        _ => Detector::with_denylist(words::ruled_out(script, text).to_vec()),
     };
     let info = detector.detect(text)?;
-    Some((two_letters(info.lang())?, info.confidence()))
+    let compared = (info.lang(), info.confidence());
+    // In a short text a word says more than its letters.
+    let (language, sure) = leader.filter(|(_, sure)| *sure > compared.1).unwrap_or(compared);
+    Some((two_letters(language)?, sure))
 }
 
 /// The codes of whatlang's languages, in ISO 639-1.

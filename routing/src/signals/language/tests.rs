@@ -43,7 +43,11 @@ fn one_sentence_is_enough_in_27_languages() {
 fn common_words_leave_few_languages_and_always_the_right_one() {
     let mut told = 0;
     for (code, sentence) in SENTENCES {
-        let Some(likely) = words::likely(sentence) else { continue };
+        let likely = match words::said(sentence) {
+            Said::Language(language, _) => vec![language],
+            Said::OneOf(languages, _) => languages,
+            Said::Nothing => continue,
+        };
         told += 1;
         assert!(likely.iter().any(|lang| two_letters(*lang) == Some(code)), "{code}: {likely:?}");
     }
@@ -53,7 +57,7 @@ fn common_words_leave_few_languages_and_always_the_right_one() {
 #[test]
 fn what_is_no_sentence_is_compared_to_everything() {
     for text in ["", "xyzzy plugh", "1234 5678", "函数", "fn main() {}"] {
-        assert!(words::likely(text).is_none(), "{text}");
+        assert!(matches!(words::said(text), Said::Nothing), "{text}");
     }
 }
 
@@ -81,4 +85,70 @@ fn danish_and_norwegian_are_told_by_their_spelling() {
         assert_eq!(detect(sentence).map(|found| found.0), Some(code), "{sentence}");
     }
     assert_eq!(nordic::not("Vi kommer i morgen."), None);
+}
+
+/// What people ask machines, in one sentence.
+const PROMPTS: [(&str, &str); 45] = [
+    ("en", "How do I sort a list in Python?"),
+    ("en", "Write a haiku about rust."),
+    ("en", "Explain quantum computing to me like I am five."),
+    ("de", "Wie sortiere ich eine Liste in Python?"),
+    ("de", "Schreibe mir ein kurzes Gedicht über den Herbst."),
+    ("de", "Was ist der Unterschied zwischen TCP und UDP?"),
+    ("fr", "Comment trier une liste en Python ?"),
+    ("fr", "Écris un court poème sur l'automne."),
+    ("fr", "Quelle est la différence entre TCP et UDP ?"),
+    ("es", "¿Cómo ordeno una lista en Python?"),
+    ("es", "Escribe un poema corto sobre el otoño."),
+    ("es", "¿Cuál es la diferencia entre TCP y UDP?"),
+    ("it", "Come posso ordinare una lista in Python?"),
+    ("it", "Scrivi una breve poesia sull'autunno."),
+    ("it", "Qual è la differenza tra TCP e UDP?"),
+    ("pt", "Como faço para ordenar uma lista em Python?"),
+    ("pt", "Escreva um poema curto sobre o outono."),
+    ("nl", "Hoe sorteer ik een lijst in Python?"),
+    ("nl", "Wat zijn de voordelen van TCP?"),
+    ("pl", "Jak posortować listę w Pythonie?"),
+    ("pl", "Jaka jest różnica między TCP a UDP?"),
+    ("cs", "Jak seřadím seznam v Pythonu?"),
+    ("cs", "Jaký je rozdíl mezi TCP a UDP?"),
+    ("sv", "Hur sorterar jag en lista i Python?"),
+    ("sv", "Vad är skillnaden mellan TCP och UDP?"),
+    ("da", "Hvordan sletter jeg en fil uden at åbne den?"),
+    ("da", "Hvad er forskellen mellem TCP og UDP?"),
+    ("fi", "Miten lajittelen listan Pythonissa?"),
+    ("fi", "Mikä on ero TCP:n ja UDP:n välillä?"),
+    ("hu", "Hogyan rendezhetek egy listát Pythonban?"),
+    ("ro", "Cum sortez o listă în Python?"),
+    ("ro", "Care este diferența dintre TCP și UDP?"),
+    ("tr", "Python'da bir listeyi nasıl sıralarım?"),
+    ("tr", "TCP ile UDP arasındaki fark nedir?"),
+    ("id", "Bagaimana cara mengurutkan daftar di Python?"),
+    ("vi", "Làm thế nào để sắp xếp một danh sách trong Python?"),
+    ("ru", "Как отсортировать список в Python?"),
+    ("uk", "Як відсортувати список у Python?"),
+    ("el", "Πώς ταξινομώ μια λίστα στην Python;"),
+    ("ar", "كيف أرتب قائمة في بايثون؟"),
+    ("he", "איך ממיינים רשימה בפייתון?"),
+    ("hi", "मैं पायथन में सूची को कैसे क्रमबद्ध करूँ?"),
+    ("zh", "如何在 Python 中对列表进行排序？"),
+    ("ja", "Python でリストをソートするにはどうすればよいですか？"),
+    ("ko", "파이썬에서 리스트를 어떻게 정렬하나요?"),
+];
+
+#[test]
+fn a_short_question_is_enough() {
+    let wrong: Vec<_> = PROMPTS
+        .iter()
+        .map(|(code, prompt)| (code, prompt, detect(prompt)))
+        .filter(|(code, _, found)| !found.is_some_and(|(found, sure)| found == **code && sure >= 0.3))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_is_no_prose_is_in_no_language() {
+    let code = "let x = foo(bar)?; println!(\"{x}\"); ".repeat(12);
+    assert_eq!(detect(&code), None);
+    assert_eq!(detect(&"q8zt-x77 kkw19 ".repeat(40)), None);
 }
