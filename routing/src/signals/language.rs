@@ -13,7 +13,7 @@ use words::Said;
 
 /// Bytes of text that are read.
 const MAX_BYTES: usize = 384;
-/// Text in Latin letters of this length that has hardly a common word is no prose.
+/// Text in ASCII of this length that has hardly a common word is no prose.
 const PROSE_BYTES: usize = 192;
 /// Confidence where a rule configures none.
 const DEFAULT_THRESHOLD: f64 = 0.3;
@@ -80,7 +80,7 @@ fn detect(text: &str) -> Option<(&'static str, f64)> {
             Detector::with_allowlist(languages)
         }
         // Prose of that length has common words: this is none, or in a language that nobody here knows.
-        (Script::Latin, Said::Nothing) if text.len() >= PROSE_BYTES => return None,
+        (Script::Latin, Said::Nothing) if text.is_ascii() && text.len() >= PROSE_BYTES => return None,
         (Script::Latin, Said::Nothing) if text.is_ascii() => {
             Detector::with_denylist(words::BEYOND_ASCII.to_vec())
         }

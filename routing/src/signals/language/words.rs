@@ -29,7 +29,7 @@ const WORDS: [(Lang, &str); 37] = [
     ),
     (
         Lang::Ces,
-        "a v se na je že o s z do to i ve za by jsem ale po si jako pro od jsou který jeho bude jak co proč kdy kde kdo můžeš mi můj můžu napiš mezi tento jaký jaká mám prosím",
+        "a v se na je že o s z do to i ve za by jsem ale po si jako pro od jsou který jeho bude jak co proč kdy kde kdo můžeš mi můj můžu napiš mezi tento jaký jaká mám prosím ani být nebo její každý má při",
     ),
     (
         Lang::Cym,
@@ -37,15 +37,15 @@ const WORDS: [(Lang, &str); 37] = [
     ),
     (
         Lang::Dan,
-        "og i at det er en til på af de den der for med som ikke et var han jeg har blev om hvordan hvad hvorfor hvornår hvor hvem kan du mig min mit skriv mellem denne dette",
+        "og i at det er en til på af de den der for med som ikke et var han jeg har blev om hvordan hvad hvorfor hvornår hvor hvem kan du mig min mit skriv mellem denne dette skal eller hans hun fra være så når efter",
     ),
     (
         Lang::Deu,
-        "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an bis hat ich wir sie wie was warum wann wo wer kann kannst du bitte erkläre schreibe mir mein meine über einen einer eines zwischen wenn oder wird sind gibt welche",
+        "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an bis hat ich wir sie wie was warum wann wo wer kann kannst du bitte erkläre schreibe mir mein meine über einen einer eines zwischen wenn oder wird sind gibt welche aber nach bei aus so um noch nur am einem zum zur haben werden war",
     ),
     (
         Lang::Eng,
-        "the of and to in a is that for it as was with be by on not he this are or his from at which but have an they you we were had until all can what how why when where who write explain please show me my your about does do should would could give make use using between than then into there their some if so help need want tell will us i",
+        "the of and to in a is that for it as was with be by on not he this are or his from at which but have an they you we were had until all can what how why when where who write explain please show me my your about does do should would could give make use using between than then into there their some if so help need want tell will us i no may shall each any its has her him she been more most these those other",
     ),
     (Lang::Epo, "la de kaj en estas mi al ne por kiu ke li kun ĝi pri sed oni estis"),
     (
@@ -54,11 +54,11 @@ const WORDS: [(Lang, &str); 37] = [
     ),
     (
         Lang::Fin,
-        "ja on ei se että oli hän mutta ovat kun joka myös niin kuin jos mitä en sen tai olla miten miksi milloin missä kuka voitko minun kirjoita tämä selitä onko mikä",
+        "ja on ei se että oli hän mutta ovat kun joka myös niin kuin jos mitä en sen tai olla miten miksi milloin missä kuka voitko minun kirjoita tämä selitä onko mikä eikä sekä hänen jokainen kanssa",
     ),
     (
         Lang::Fra,
-        "de la le et les des en un du une que est pour qui dans a par plus pas au sur ne se ce il sont ou je nous vous tous comment quoi pourquoi quand où peux tu moi mon ma mes écris explique entre avec cette ces quel quelle quelles quels être faire peut ai",
+        "de la le et les des en un du une que est pour qui dans a par plus pas au sur ne se ce il sont ou je nous vous tous comment quoi pourquoi quand où peux tu moi mon ma mes écris explique entre avec cette ces quel quelle quelles quels être faire peut ai ni sera son sa ses leur aux elle ils tout toute sans",
     ),
     (
         Lang::Hrv,
@@ -66,15 +66,15 @@ const WORDS: [(Lang, &str); 37] = [
     ),
     (
         Lang::Hun,
-        "a az és hogy nem is egy ez volt meg csak de ha már még mint van vagy el minden hogyan mi miért mikor hol ki tudsz írj között ezt kell milyen melyik nekem",
+        "a az és hogy nem is egy ez volt meg csak de ha már még mint van vagy el minden hogyan mi miért mikor hol ki tudsz írj között ezt kell milyen melyik nekem lehet sem azt",
     ),
     (
         Lang::Ind,
-        "yang dan di itu dengan untuk dari ini dalam tidak pada adalah akan ke juga saya oleh ada telah sampai semua apa mengapa kapan mana siapa bisa tolong buat antara cara buatkan berikan",
+        "yang dan di itu dengan untuk dari ini dalam tidak pada adalah akan ke juga saya oleh ada telah sampai semua apa mengapa kapan mana siapa bisa tolong buat antara cara buatkan berikan atau setiap orang sebuah bagi",
     ),
     (
         Lang::Ita,
-        "di e il la che in un a per è una del non con si da i le sono come della al dei ma nel tutti cosa perché quando dove puoi mi mio mia scrivi spiega tra questo questa quale gli nella delle sul",
+        "di e il la che in un a per è una del non con si da i le sono come della al dei ma nel tutti cosa perché quando dove puoi mi mio mia scrivi spiega tra questo questa quale gli nella delle sul lo alla alle ha o ed ad anche più se dal dalla degli ai su ogni essere ci agli",
     ),
     (Lang::Jav, "ing lan kang iku sing ora wong ana saka karo dadi iki para nalika amarga"),
     (Lang::Lat, "et in est non ad ut cum quod si sed qui quae ex de esse a per sunt atque"),
@@ -88,27 +88,27 @@ const WORDS: [(Lang, &str); 37] = [
     ),
     (
         Lang::Nld,
-        "de het een en van in is dat op te zijn met voor niet die aan er om ook als door maar bij was heeft had alle hoe wat waarom wanneer waar wie kan kun je mij mijn schrijf leg tussen over deze dit welke geef",
+        "de het een en van in is dat op te zijn met voor niet die aan er om ook als door maar bij was heeft had alle hoe wat waarom wanneer waar wie kan kun je mij mijn schrijf leg tussen over deze dit welke geef zal of hij zij wordt naar dan zo uit hebben worden",
     ),
     (
         Lang::Nob,
-        "og i det på er en til som av for at med de ikke den har jeg et om var han fra seg ble alle hvordan hva hvorfor når hvor hvem kan du meg min mitt skriv mellom denne dette",
+        "og i det på er en til som av for at med de ikke den har jeg et om var han fra seg ble alle hvordan hva hvorfor når hvor hvem kan du meg min mitt skriv mellom denne dette skal eller hans hun være så etter",
     ),
     (
         Lang::Pol,
-        "i w na z się nie do to że jest o jak po co ale przez od za tego był aby czy tym są już aż dla dlaczego kiedy gdzie kto możesz mi mój moja napisz między ten ta jaki jaka mam proszę",
+        "i w na z się nie do to że jest o jak po co ale przez od za tego był aby czy tym są już aż dla dlaczego kiedy gdzie kto możesz mi mój moja napisz między ten ta jaki jaka mam proszę ma być ich lub oraz jego jej każdy gdy ze",
     ),
     (
         Lang::Por,
-        "de a o que e do da em um para com não uma os no se na por mais as dos como mas foi ao ele até sua são você todos qual quando onde pode meu minha escreva explique entre sobre este esta isso me quais fazer é",
+        "de a o que e do da em um para com não uma os no se na por mais as dos como mas foi ao ele até sua são você todos qual quando onde pode meu minha escreva explique entre sobre este esta isso me quais fazer é nem ser sem à às ou das pela pelo tem há toda todo cada nos nas será seu seus",
     ),
     (
         Lang::Ron,
-        "de și în a la cu pe nu o să din că care este un mai ce pentru se au fost prin el sunt până toți când cum unde cine poți îmi meu scrie explică între acest această",
+        "de și în a la cu pe nu o să din că care este un mai ce pentru se au fost prin el sunt până toți când cum unde cine poți îmi meu scrie explică între acest această sau va fi orice are lui",
     ),
     (
         Lang::Slk,
-        "a v na sa je že o s z do to aj vo za by som ale po si ako pre od sú ktorý jeho bude kým čo prečo kedy kde kto môžeš mi môj napíš medzi tento mám aký aká prosím",
+        "a v na sa je že o s z do to aj vo za by som ale po si ako pre od sú ktorý jeho bude kým čo prečo kedy kde kto môžeš mi môj napíš medzi tento mám aký aká prosím ani byť alebo jej každý má pri",
     ),
     (
         Lang::Slv,
@@ -117,11 +117,11 @@ const WORDS: [(Lang, &str); 37] = [
     (Lang::Sna, "kuti uye ne kana iye asi vanhu muna mwari zvino ari kwa"),
     (
         Lang::Spa,
-        "de la que el en y a los se del las un por con no una su para es al lo como más o pero sus le ha me hasta todos cómo qué cuál cuándo dónde puedes mi explica escribe entre sobre este esta hay tengo cuáles hacer",
+        "de la que el en y a los se del las un por con no una su para es al lo como más o pero sus le ha me hasta todos cómo qué cuál cuándo dónde puedes mi explica escribe entre sobre este esta hay tengo cuáles hacer ni ser será u sin toda todo cada tiene fue nos les",
     ),
     (
         Lang::Swe,
-        "och i att det som en på är av för med den till inte om ett han de var jag har från men alla tills hur vad varför när vem kan du mig min mitt skriv mellan denna detta",
+        "och i att det som en på är av för med den till inte om ett han de var jag har från men alla tills hur vad varför när vem kan du mig min mitt skriv mellan denna detta ska eller hans hon vara så efter",
     ),
     (
         Lang::Tgl,
@@ -130,7 +130,7 @@ const WORDS: [(Lang, &str); 37] = [
     (Lang::Tuk, "we bilen bu bir üçin hem ol men onuň diýip bolan şeýle"),
     (
         Lang::Tur,
-        "ve bir bu da de için ile çok ne daha olarak gibi o var olan kadar en ben ama sonra bütün değil nasıl neden zaman nerede kim nedir bana benim yaz açıkla misin mısın mı mi hangi",
+        "ve bir bu da de için ile çok ne daha olarak gibi o var olan kadar en ben ama sonra bütün değil nasıl neden zaman nerede kim nedir bana benim yaz açıkla misin mısın mı mi hangi veya her hiç ya ise göre ki",
     ),
     (Lang::Uzb, "va bu bir bilan uchun ham edi men u deb bo'lgan esa emas kerak"),
     (
