@@ -9,6 +9,8 @@
 #                           fetches into target/hiprtc, and runs the result in the interpreter; 77 where it cannot be fetched
 #   scripts/hip.sh cuda     compiles for NVIDIA and keeps nothing: by clang 22, which needs no CUDA, 77 where it is absent;
 #                           what it makes goes through ptxas, and the source through nvcc, where they are installed
+#   scripts/hip.sh ptx ARCH DIR   writes DIR/ARCH.co: the kernels as PTX for an NVIDIA GPU as sm_90; 77 without clang 22
+#   scripts/hip.sh cubin ARCH DIR   the same by nvcc where there is one, as machine code
 #   scripts/hip.sh nvidia   installs nvcc, ptxas and NVRTC of the Python registry (proprietary) in target/cuda
 #   scripts/hip.sh install  installs the compiler (Debian, root)
 set -euo pipefail
@@ -70,6 +72,37 @@ ptx() {
     -O3 -std=c++17 -Wall -Wextra -Werror -Wno-unused-parameter -S -o "$2" kernels/pintle.hip
 }
 
+# A file that the driver takes: PTX ends with a zero byte there.
+ptx_file() {
+  if ! command -v clang-22 >/dev/null; then
+    echo "clang-22 is not installed (scripts/hip.sh install)"
+    exit 77
+  fi
+  mkdir -p "$2"
+  ptx "$1" "$2/$1.co"
+  printf '\0' >>"$2/$1.co"
+}
+
+cubin_file() {
+  local nvcc
+  if nvcc=$(cuda_tool nvcc); then
+    mkdir -p "$2"
+    "$nvcc" -x cu -arch="$1" -cubin -O3 -std=c++17 -o "$2/$1.co" kernels/pintle.hip
+  else
+    ptx_file "$1" "$2"
+  fi
+}
+
+# The runtime's way to code that is not built in, with the shim's hipRTC over NVRTC, which needs no GPU.
+nvrtc_check() {
+  local library shim
+  shim=$(realpath -m ../target/cuda/shim)
+  library=$(compgen -G "$(realpath -m ../target/cuda)/nvidia/cu*/lib/libnvrtc.so.*" | head -n 1) || return 0
+  cuda-shim/build.sh "$shim"
+  LD_LIBRARY_PATH=$(dirname "$library") cargo test --quiet --package pintle-hip --lib -- --ignored nvrtc_compiles >&2
+  found+=", NVRTC"
+}
+
 cuda_check() {
   local arch tool found="clang 22"
   if ! command -v clang-22 >/dev/null; then
@@ -93,6 +126,11 @@ cuda_check() {
       "$tool" -x cu -arch="$arch" -cubin -O3 -std=c++17 -o /dev/null kernels/pintle.hip
     fi
   done
+  if tool=$(cuda_tool nvcc) && [[ -e $(dirname "$tool")/../include/cuda.h ]]; then
+    "${CXX:-g++}" -std=c++20 -Wno-enum-compare -fsyntax-only -I"$(dirname "$tool")/../include" cuda-shim/check.cpp
+    found+=", the driver's header"
+  fi
+  nvrtc_check
   for tool in ptxas nvcc; do
     if cuda_tool "$tool" >/dev/null; then found+=", $tool"; fi
   done
@@ -163,6 +201,8 @@ case ${1:-check} in
 install) install_compiler ;;
 hip-rs) hip_rs_tests ;;
 cuda) cuda_check ;;
+cubin) cubin_file "$2" "$(realpath -m "$3")" ;;
+ptx) ptx_file "$2" "$(realpath -m "$3")" ;;
 hiprtc) hiprtc_tests ;;
 nvidia) install_nvidia ;;
 build)
@@ -189,9 +229,10 @@ check)
   python3 tools/budgets.py "$built" --check budgets.toml
   python3 tools/budgets.py prebuilt --markdown ../docs/gpu.md
   python3 model/predict.py --check ../docs/gpu.md
+  python3 tools/gpu_report.py ../docs/gpu.md --check
   ;;
 *)
-  sed -n '2,14s/^# \{0,1\}//p' "$self"
+  sed -n '2,16s/^# \{0,1\}//p' "$self"
   exit 2
   ;;
 esac

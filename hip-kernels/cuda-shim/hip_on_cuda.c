@@ -1,68 +1,33 @@
 /* libamdhip64's names over the CUDA driver, so that the host side written for HIP runs on an NVIDIA machine with kernels
- * that nvcc compiled from the same source. The driver is opened at run time: the library loads without it and then says
- * hipErrorNoDevice. Error numbers of the two interfaces agree where they are used here. Never run on a GPU so far. */
+ * that were compiled from the same source. The driver is opened at run time: the library loads without it and then says
+ * hipErrorNoDevice. Error numbers of the two interfaces agree where they are used here. One device, the first. Run
+ * against a driver that is played (emu/cuda_api.cpp); never on a GPU so far. */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "../rocm-shim/include/hip/hip_runtime.h"
+#include "driver.h"
 
-typedef unsigned long long cu_pointer;
-
-/* name in libcuda, parameters */
-#define DRIVER(X)                                                                                                      \
-  X(cuInit, (unsigned))                                                                                                \
-  X(cuDriverGetVersion, (int *))                                                                                       \
-  X(cuDeviceGetCount, (int *))                                                                                         \
-  X(cuDeviceGet, (int *, int))                                                                                         \
-  X(cuDeviceGetName, (char *, int, int))                                                                               \
-  X(cuDeviceTotalMem_v2, (size_t *, int))                                                                              \
-  X(cuDeviceGetAttribute, (int *, int, int))                                                                           \
-  X(cuDevicePrimaryCtxRetain, (void **, int))                                                                          \
-  X(cuDevicePrimaryCtxReset_v2, (int))                                                                                 \
-  X(cuCtxSetCurrent, (void *))                                                                                         \
-  X(cuCtxSynchronize, (void))                                                                                          \
-  X(cuMemGetInfo_v2, (size_t *, size_t *))                                                                             \
-  X(cuMemAlloc_v2, (cu_pointer *, size_t))                                                                             \
-  X(cuMemFree_v2, (cu_pointer))                                                                                        \
-  X(cuMemHostAlloc, (void **, size_t, unsigned))                                                                       \
-  X(cuMemFreeHost, (void *))                                                                                           \
-  X(cuMemcpyAsync, (cu_pointer, cu_pointer, size_t, void *))                                                           \
-  X(cuMemsetD8Async, (cu_pointer, unsigned char, size_t, void *))                                                      \
-  X(cuStreamCreate, (void **, unsigned))                                                                               \
-  X(cuStreamDestroy_v2, (void *))                                                                                      \
-  X(cuStreamQuery, (void *))                                                                                           \
-  X(cuStreamSynchronize, (void *))                                                                                     \
-  X(cuStreamWaitEvent, (void *, void *, unsigned))                                                                     \
-  X(cuEventCreate, (void **, unsigned))                                                                                \
-  X(cuEventRecord, (void *, void *))                                                                                   \
-  X(cuEventQuery, (void *))                                                                                            \
-  X(cuEventSynchronize, (void *))                                                                                      \
-  X(cuEventElapsedTime, (float *, void *, void *))                                                                     \
-  X(cuEventDestroy_v2, (void *))                                                                                       \
-  X(cuModuleLoadData, (void **, const void *))                                                                         \
-  X(cuModuleUnload, (void *))                                                                                          \
-  X(cuModuleGetFunction, (void **, void *, const char *))                                                              \
-  X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **)) \
-  X(cuStreamBeginCapture_v2, (void *, int))                                                                            \
-  X(cuStreamEndCapture, (void *, void **))                                                                             \
-  X(cuGraphInstantiateWithFlags, (void **, void *, unsigned long long))                                                \
-  X(cuGraphLaunch, (void *, void *))                                                                                   \
-  X(cuGraphExecDestroy, (void *))                                                                                      \
-  X(cuGraphDestroy, (void *))
+/* What hipRuntimeGetVersion says: the least that has the functions and structs below. */
+enum { HIP_VERSION_6_0 = 60000000 };
 
 #define DECLARE(name, parameters) static int(*name) parameters;
 DRIVER(DECLARE)
 
-enum { WARP_SIZE = 10, MULTIPROCESSORS = 16, MAJOR = 75, MINOR = 76 };
-
-static void *context;
-static __thread int current;
+/* The device's primary context; another one after each reset, which the generation counts. */
+static void *driver, *context;
+static atomic_uint generation = 1;
+static pthread_mutex_t resetting = PTHREAD_MUTEX_INITIALIZER;
+/* The generation that is this thread's current context. */
+static __thread unsigned current;
 
 /* Runs once, before anything else may enter the library. */
 __attribute__((constructor)) static void open_driver(void) {
   int device = 0;
-  void *driver = dlopen("libcuda.so.1", RTLD_NOW);
+  driver = dlopen("libcuda.so.1", RTLD_NOW);
   if (!driver) return;
 #define FIND(name, parameters)                     \
   *(void **)&name = dlsym(driver, #name);          \
@@ -71,12 +36,37 @@ __attribute__((constructor)) static void open_driver(void) {
   if (cuInit(0) == 0 && cuDeviceGet(&device, 0) == 0 && cuDevicePrimaryCtxRetain(&context, device) != 0) context = NULL;
 }
 
+__attribute__((destructor)) static void close_driver(void) {
+  if (context) cuDevicePrimaryCtxRelease_v2(0);
+  if (driver) dlclose(driver);
+}
+
 static hipError_t ready(void) {
+  const unsigned now = atomic_load(&generation);
   if (!context) return hipErrorNoDevice;
-  if (current) return hipSuccess;
+  if (current == now) return hipSuccess;
   const int error = cuCtxSetCurrent(context);
-  current = error == 0;
+  if (error == 0) current = now;
   return (hipError_t)error;
+}
+
+/* Destroys what the primary context holds. It has to be given back and asked for anew to be usable again. */
+static hipError_t reset(void) {
+  pthread_mutex_lock(&resetting);
+  int error = cuDevicePrimaryCtxReset_v2(0);
+  if (error == 0) error = cuDevicePrimaryCtxRelease_v2(0);
+  if (error == 0) error = cuDevicePrimaryCtxRetain(&context, 0);
+  atomic_fetch_add(&generation, 1);
+  pthread_mutex_unlock(&resetting);
+  return (hipError_t)error;
+}
+
+static int copy(void *to, const void *from, size_t bytes, hipMemcpyKind kind, hipStream_t stream) {
+  switch (kind) {
+    case hipMemcpyHostToDevice: return cuMemcpyHtoDAsync_v2((cu_pointer)to, from, bytes, stream);
+    case hipMemcpyDeviceToHost: return cuMemcpyDtoHAsync_v2(to, (cu_pointer)from, bytes, stream);
+    default: return cuMemcpyAsync((cu_pointer)to, (cu_pointer)from, bytes, stream);
+  }
 }
 
 #define FORWARD(declaration, call)            \
@@ -86,18 +76,18 @@ static hipError_t ready(void) {
   }
 
 FORWARD(hipInit(unsigned flags), (flags, 0))
-FORWARD(hipRuntimeGetVersion(int *version), cuDriverGetVersion(version))
+FORWARD(hipRuntimeGetVersion(int *version), (*version = HIP_VERSION_6_0, 0))
 FORWARD(hipDriverGetVersion(int *version), cuDriverGetVersion(version))
 FORWARD(hipGetDeviceCount(int *count), (*count = 1, 0))
 FORWARD(hipSetDevice(int device), device == 0 ? 0 : hipErrorInvalidDevice)
 FORWARD(hipGetDevice(int *device), (*device = 0, 0))
 FORWARD(hipDeviceSynchronize(void), cuCtxSynchronize())
-FORWARD(hipDeviceReset(void), cuDevicePrimaryCtxReset_v2(0))
+FORWARD(hipDeviceReset(void), reset())
 FORWARD(hipDeviceGetName(char *name, int length, hipDevice_t device), cuDeviceGetName(name, length, device))
 FORWARD(hipDeviceTotalMem(size_t *bytes, hipDevice_t device), cuDeviceTotalMem_v2(bytes, device))
 FORWARD(hipDeviceGetAttribute(int *value, hipDeviceAttribute_t attribute, int device),
-        attribute == hipDeviceAttributeWarpSize              ? cuDeviceGetAttribute(value, WARP_SIZE, device)
-        : attribute == hipDeviceAttributeMultiprocessorCount ? cuDeviceGetAttribute(value, MULTIPROCESSORS, device)
+        attribute == hipDeviceAttributeWarpSize              ? cuDeviceGetAttribute(value, CU_WARP_SIZE, device)
+        : attribute == hipDeviceAttributeMultiprocessorCount ? cuDeviceGetAttribute(value, CU_MULTIPROCESSORS, device)
                                                              : hipErrorInvalidValue)
 FORWARD(hipMemGetInfo(size_t *left, size_t *total), cuMemGetInfo_v2(left, total))
 FORWARD(hipMalloc(void **memory, size_t bytes), cuMemAlloc_v2((cu_pointer *)memory, bytes))
@@ -105,7 +95,7 @@ FORWARD(hipFree(void *memory), memory ? cuMemFree_v2((cu_pointer)memory) : 0)
 FORWARD(hipHostMalloc(void **memory, size_t bytes, unsigned flags), (flags, cuMemHostAlloc(memory, bytes, 0)))
 FORWARD(hipHostFree(void *memory), memory ? cuMemFreeHost(memory) : 0)
 FORWARD(hipMemcpyAsync(void *to, const void *from, size_t bytes, hipMemcpyKind kind, hipStream_t stream),
-        (kind, cuMemcpyAsync((cu_pointer)to, (cu_pointer)from, bytes, stream)))
+        copy(to, from, bytes, kind, stream))
 FORWARD(hipMemsetAsync(void *memory, int value, size_t bytes, hipStream_t stream),
         cuMemsetD8Async((cu_pointer)memory, (unsigned char)value, bytes, stream))
 FORWARD(hipStreamCreate(hipStream_t *stream), cuStreamCreate((void **)stream, 0))
@@ -143,9 +133,9 @@ hipError_t hipGetDevicePropertiesR0600(hipDeviceProp_tR0600 *properties, int dev
   hipError_t error = ready();
   if (error) return error;
   memset(properties, 0, sizeof *properties);
-  error = (hipError_t)cuDeviceGetAttribute(&major, MAJOR, device);
-  if (!error) error = (hipError_t)cuDeviceGetAttribute(&minor, MINOR, device);
-  if (!error) error = (hipError_t)cuDeviceGetAttribute(&properties->warpSize, WARP_SIZE, device);
+  error = (hipError_t)cuDeviceGetAttribute(&major, CU_MAJOR, device);
+  if (!error) error = (hipError_t)cuDeviceGetAttribute(&minor, CU_MINOR, device);
+  if (!error) error = (hipError_t)cuDeviceGetAttribute(&properties->warpSize, CU_WARP_SIZE, device);
   if (!error) error = (hipError_t)cuDeviceGetName(properties->name, sizeof properties->name, device);
   if (!error) error = (hipError_t)cuDeviceTotalMem_v2(&properties->totalGlobalMem, device);
   snprintf(properties->gcnArchName, sizeof properties->gcnArchName, "sm_%d%d", major, minor);
@@ -161,5 +151,10 @@ hipError_t hipMemset(void *memory, int value, size_t bytes) {
   return error ? error : hipStreamSynchronize(NULL);
 }
 hipError_t hipGetLastError(void) { return hipSuccess; }
-const char *hipGetErrorName(hipError_t error) { return error ? "error of the CUDA driver" : "hipSuccess"; }
+const char *hipGetErrorName(hipError_t error) {
+  const char *name = NULL;
+  if (error == hipSuccess) return "hipSuccess";
+  if (error == hipErrorNoDevice) return "hipErrorNoDevice";
+  return context && cuGetErrorName((int)error, &name) == 0 ? name : NULL;
+}
 const char *hipGetErrorString(hipError_t error) { return hipGetErrorName(error); }

@@ -1,4 +1,4 @@
-//! Builds the emulator's libamdhip64 for both wave sizes, where there is a C++ compiler for it. `PINTLE_EMULATOR` names
+//! Builds the emulator's libamdhip64 for both wave sizes, and its CUDA driver, where there is a C++ compiler for it. `PINTLE_EMULATOR` names
 //! a directory with libraries that are built already.
 
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ const COMPILERS: [&str; 3] = ["g++", "clang++-22", "clang++"];
 
 #[expect(clippy::disallowed_methods, reason = "a build script's parameters are environment variables")]
 fn main() {
-    for sources in [".", "../include", "../kernels", "../rocm-shim/include/hip"] {
+    for sources in [".", "../include", "../kernels", "../rocm-shim/include/hip", "../cuda-shim"] {
         let files = std::fs::read_dir(sources).into_iter().flatten().flatten().map(|entry| entry.path());
-        let foreign =
-            |path: &PathBuf| path.extension().is_some_and(|end| end == "cpp" || end == "h" || end == "sh");
+        let foreign = |path: &PathBuf| {
+            path.extension().is_some_and(|end| ["c", "cpp", "h", "sh"].iter().any(|own| end == *own))
+        };
         for file in files.filter(foreign) {
             println!("cargo::rerun-if-changed={}", file.display());
         }
@@ -44,12 +45,17 @@ fn find() -> Option<String> {
     COMPILERS.into_iter().find(answers).map(str::to_owned)
 }
 
-/// Both at once.
+/// All at once.
 fn build(compiler: &str, into: &Path) -> Result<(), String> {
-    let start = |(target, matrices): (&str, &str)| -> std::io::Result<Child> {
-        Command::new("./build_hip.sh").arg(into.join(target)).arg(matrices).env("CXX", compiler).spawn()
+    let start = |(script, target, matrices): (&str, &str, &str)| -> std::io::Result<Child> {
+        Command::new(script).arg(into.join(target)).arg(matrices).env("CXX", compiler).spawn()
     };
-    let children: Vec<_> = [("gfx942", "MFMA"), ("gfx1100", "WMMA11")].into_iter().map(start).collect();
+    let libraries = [
+        ("./build_hip.sh", "gfx942", "MFMA"),
+        ("./build_hip.sh", "gfx1100", "WMMA11"),
+        ("./build_cuda.sh", "sm_90", ""),
+    ];
+    let children: Vec<_> = libraries.into_iter().map(start).collect();
     for child in children {
         let status = child.and_then(|mut child| child.wait());
         if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {

@@ -20,7 +20,13 @@
 #include "hip_faults.h"
 #include "../include/pk_target.h"
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#define CONTROL extern "C" __attribute__((visibility("default")))
+// Inside the emulated CUDA driver HIP's names are nobody else's business.
+#ifdef EXPORT_HIP
+#define EXPORT EXPORT_HIP
+#else
+#define EXPORT CONTROL
+#endif
 
 using Work = std::function<hipError_t()>;
 using Clock = std::chrono::steady_clock;
@@ -53,13 +59,24 @@ struct ihipModule_t {
 
 namespace {
 
-// What the device is unless a test says otherwise, and EF_AMDGPU_MACH of the code objects that it takes.
+// What the device is unless a test says otherwise.
 #if PK_EMU_WMMA11
 constexpr const char *own_isa = "gfx1100";
+#elif PK_EMU_CUDA
+constexpr const char *own_isa = "sm_90";
 #else
 constexpr const char *own_isa = "gfx942:sramecc+:xnack-";
 #endif
+// Code objects: ELF's machine, where its flags name the processor, and whether PTX will do.
+#if PK_EMU_CUDA
+#define PK_CUDA_IMAGES true
+constexpr unsigned elf_machine = 190, flags_shift = 8;
+#else
+#define PK_CUDA_IMAGES false
+constexpr unsigned elf_machine = 224, flags_shift = 0;
+#endif
 const std::map<std::string, unsigned> machines = {
+    {"sm_90", 90},
     {"gfx942", 0x4c}, {"gfx1100", 0x41}, {"gfx1101", 0x46}, {"gfx1150", 0x43}};
 std::string isa = own_isa;
 constexpr size_t page = 4096, default_memory = 4ull << 30;
@@ -157,32 +174,32 @@ bool inside(const std::map<char *, size_t> &allocations, const void *memory, siz
 
 }  // namespace
 
-EXPORT void pintle_emu_fail(const char *call, unsigned after, int error) {
+CONTROL void pintle_emu_fail(const char *call, unsigned after, int error) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   faults[call] = {after, (hipError_t)error};
 }
-EXPORT void pintle_emu_hang(int on) {
+CONTROL void pintle_emu_hang(int on) {
   std::lock_guard<std::mutex> lock(hang_mutex);
   hanging = on;
   resumed.notify_all();
 }
-EXPORT void pintle_emu_isa(const char *name) {
+CONTROL void pintle_emu_isa(const char *name) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   isa = name;
 }
-EXPORT void pintle_emu_memory(size_t bytes) {
+CONTROL void pintle_emu_memory(size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   memory_limit = bytes;
 }
-EXPORT unsigned long pintle_emu_calls(const char *call) {
+CONTROL unsigned long pintle_emu_calls(const char *call) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   return calls[call];
 }
-EXPORT unsigned long pintle_emu_alive(void) {
+CONTROL unsigned long pintle_emu_alive(void) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   return device.size() + host.size() + streams.size() + others;
 }
-EXPORT void pintle_emu_reset(void) {
+CONTROL void pintle_emu_reset(void) {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   faults.clear();
   calls.clear();
@@ -484,12 +501,17 @@ EXPORT hipError_t hipModuleLoadData(hipModule_t *module, const void *image) {
   const unsigned char *elf = (const unsigned char *)image;
   uint16_t machine;
   uint32_t flags;
-  if (memcmp(elf, "\x7f" "ELF\x02\x01", 6) != 0) return hipErrorInvalidImage;
-  memcpy(&machine, elf + 18, 2);
-  memcpy(&flags, elf + 48, 4);
-  if (machine != 224) return hipErrorInvalidImage;
-  const auto own = machines.find(isa.substr(0, isa.find(':')));
-  if (own == machines.end() || (flags & 0xff) != own->second) return hipErrorNoBinaryForGpu;
+  const bool ptx = PK_CUDA_IMAGES && memcmp(elf, "//", 2) == 0;
+  if (ptx) {
+    if (!strstr((const char *)image, ("\n.target " + isa + "\n").c_str())) return hipErrorNoBinaryForGpu;
+  } else {
+    if (memcmp(elf, "\x7f" "ELF\x02\x01", 6) != 0) return hipErrorInvalidImage;
+    memcpy(&machine, elf + 18, 2);
+    memcpy(&flags, elf + 48, 4);
+    if (machine != elf_machine) return hipErrorInvalidImage;
+    const auto own = machines.find(isa.substr(0, isa.find(':')));
+    if (own == machines.end() || (flags >> flags_shift & 0xff) != own->second) return hipErrorNoBinaryForGpu;
+  }
   *module = new ihipModule_t;
   others++;
   for (const pk_emu::Kernel &kernel : pk_emu::kernels()) (*module)->functions[kernel.name] = {&kernel};

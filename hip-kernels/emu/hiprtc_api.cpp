@@ -25,7 +25,7 @@ unsigned long compilations = 0;
 
 // EF_AMDGPU_MACH of the targets that the kernels have matrix instructions for.
 const std::map<std::string, unsigned> machines = {{"gfx90a", 0x3f},  {"gfx942", 0x4c},  {"gfx950", 0x4f}, {"gfx1100", 0x41},
-                                                  {"gfx1101", 0x46}, {"gfx1150", 0x43}, {"gfx1200", 0x48}};
+                                                  {"gfx1101", 0x46}, {"gfx1150", 0x43}, {"gfx1200", 0x48}, {"sm_90", 90}};
 
 hiprtcResult enter(const char *call) {
   if (failing != call) return SUCCESS;
@@ -49,12 +49,15 @@ const char *defect(const std::string &source) {
   return nullptr;
 }
 
-std::string code_object(unsigned machine) {
+// As NVRTC and hipRTC make them: AMD's processor is in the low byte of the flags, NVIDIA's in the next.
+std::string code_object(const std::string &architecture, unsigned machine) {
+  const bool cuda = architecture.compare(0, 3, "sm_") == 0;
+  if (cuda) machine <<= 8;
   std::string elf(64, '\0');
   memcpy(&elf[0], "\x7f" "ELF\x02\x01\x01\x40", 8);
-  const unsigned short type = 3, amdgpu = 224;
+  const unsigned short type = 3, elf_machine = cuda ? 190 : 224;
   memcpy(&elf[16], &type, 2);
-  memcpy(&elf[18], &amdgpu, 2);
+  memcpy(&elf[18], &elf_machine, 2);
   memcpy(&elf[48], &machine, 4);
   return elf;
 }
@@ -128,7 +131,7 @@ EXPORT hiprtcResult hiprtcCompileProgram(Program *program, int count, const char
     program->log = "pk_target.h:30:2: error: \"no matrix instructions are known for this target\"\n";
     return COMPILATION;
   }
-  program->code = code_object(machine->second);
+  program->code = code_object(architecture, machine->second);
   program->compiled = true;
   return SUCCESS;
 }

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 UNITS = 304
 CLOCK = 2.1e9
 MATRIX = 1307.4e12
+MATRIX_I8 = 2614.9e12
 HBM = 5.3e12
 # CDNA 3 white paper: bytes per clock and compute unit from shared memory, and from the vector cache.
 SHARED_PER_CLOCK = 128
@@ -35,11 +36,12 @@ class Launch:
     vector: float = 0.0
     memory: float = 0.0
     blocks: int = 1
+    peak: float = MATRIX
 
     def time(self):
         share = min(self.blocks, UNITS) / UNITS
         bounds = {
-            "matrix": self.flops / (MATRIX * share),
+            "matrix": self.flops / (self.peak * share),
             "shared": self.shared / (SHARED_PER_CLOCK * CLOCK * UNITS * share),
             "cache": self.vector / (VECTOR_PER_CLOCK * CLOCK * UNITS * share),
             "HBM": self.memory / HBM,
@@ -62,6 +64,20 @@ def gemm(m, n, k, columns=None):
             return Launch(2.0 * m * n * k, 3 * staged, staged, memory, blocks), name
     blocks = ceil(m, 16) * ceil(n, 32)
     return Launch(2.0 * m * n * k, 0, blocks * 48 * k * 2, memory, blocks), "skinny"
+
+
+def gemm_i8(m, n, k, columns=None):
+    """As `gemm` with int8 operands, which come from the caches unstaged: each wave of a mid block reads 32 rows of both."""
+    memory = m * k + n * k + 4 * (m + n) + 2 * m * (columns or n)
+    blocks = ceil(m, 64) * ceil(n, 64)
+    if blocks >= UNITS:
+        return Launch(2.0 * m * n * k, 0, blocks * 4 * 64 * k, memory, blocks, MATRIX_I8), "mid"
+    blocks = ceil(m, 16) * ceil(n, 32)
+    return Launch(2.0 * m * n * k, 0, blocks * 48 * k, memory, blocks, MATRIX_I8), "skinny"
+
+
+def quantize(m, k):
+    return Launch(memory=m * k * 3 + 4 * m, vector=m * k * 2, blocks=ceil(m, 4))
 
 
 def attention(lengths, heads, d, window):
@@ -145,6 +161,9 @@ def shapes():
         "output GEMM": lambda lengths: gemm(sum(lengths), h, h)[0],
         "gate and up GEMM": lambda lengths: gemm(sum(lengths), 2 * inner, h, inner)[0],
         "down GEMM": lambda lengths: gemm(sum(lengths), h, inner)[0],
+        "qkv GEMM, int8": lambda lengths: gemm_i8(sum(lengths), 3 * h, h)[0],
+        "gate and up GEMM, int8": lambda lengths: gemm_i8(sum(lengths), 2 * inner, h, inner)[0],
+        "quantising either's input": lambda lengths: quantize(sum(lengths), h),
         "LayerNorm": lambda lengths: rows(sum(lengths), h, 2),
     }
     for name, make in kinds.items():

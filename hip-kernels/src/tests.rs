@@ -270,3 +270,5 @@ fn every_call_that_fails_is_told_and_leaves_nothing_behind() {
         }
     }
 }
+
+mod cuda;

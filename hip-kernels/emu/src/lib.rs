@@ -15,6 +15,8 @@ pub enum Target {
     Gfx942,
     /// Waves of 32, WMMA.
     Gfx1100,
+    /// An NVIDIA GPU: the library is the CUDA shim over an emulated CUDA driver, and faults are those of the driver.
+    Sm90,
 }
 
 impl Target {
@@ -22,6 +24,7 @@ impl Target {
         match self {
             Self::Gfx942 => "gfx942",
             Self::Gfx1100 => "gfx1100",
+            Self::Sm90 => "sm_90",
         }
     }
 }
@@ -44,7 +47,9 @@ pub mod codes {
 
 /// The emulated library, as one test at a time has it. Dropping it checks that nothing made through the library is left.
 pub struct Emulator {
+    /// What has the controls.
     library: Library,
+    /// The HIP library.
     path: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
@@ -65,9 +70,12 @@ impl Emulator {
             return None;
         }
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = Path::new(env!("PINTLE_EMULATOR_PATH")).join(target.name()).join("libamdhip64.so.6");
+        let folder = Path::new(env!("PINTLE_EMULATOR_PATH")).join(target.name());
+        let path = folder.join("libamdhip64.so.6");
+        // The shim opens the driver by its name, which the loader knows from then on.
+        let controlled = if target == Target::Sm90 { folder.join("libcuda.so.1") } else { path.clone() };
         // SAFETY: the library's initialisers fill tables of its own.
-        let library = unsafe { Library::new(&path) }.expect("the emulator was built");
+        let library = unsafe { Library::new(&controlled) }.expect("the emulator was built");
         let emulator = Self { library, path, _turn: turn };
         emulator.reset();
         Some(emulator)

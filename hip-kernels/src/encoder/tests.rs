@@ -1,6 +1,7 @@
 //! Plans, executed by the letter of the kernels' contract, against networks computed as they are defined.
 
 mod device;
+mod emulated;
 mod networks;
 mod reference;
 

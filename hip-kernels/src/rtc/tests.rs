@@ -173,3 +173,16 @@ fn a_real_library_compiles_the_kernels() {
     std::fs::create_dir_all(folder.join("code")).unwrap();
     std::fs::write(folder.join("code/gfx90a.co"), code).unwrap();
 }
+
+/// NVRTC behind the CUDA shim.
+#[test]
+#[ignore = "needs NVRTC: scripts/hip.sh cuda, after scripts/hip.sh nvidia"]
+fn nvrtc_compiles_the_kernels() {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cuda/shim/libamdhip64.so");
+    let code = compile(Some(&library), "sm_90").unwrap();
+    // ELF for CUDA's machine.
+    assert_eq!((&code[..4], code[18]), (b"\x7fELF".as_slice(), 190));
+    assert!(code.windows(16).any(|part| part == b"pk_gemm_fat_bf16"));
+    let why = compile(Some(&library), "sm_1").unwrap_err();
+    assert!(why.contains("hiprtcCompileProgram: NVRTC_ERROR_"), "{why}");
+}
