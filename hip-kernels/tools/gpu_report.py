@@ -12,7 +12,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NONE = "Not measured: `make gpu-check` has not been run on a machine with a GPU."
 # Data sheets: dense 16-bit matrix TFLOP/s without sparsity, TB/s of memory; SXM parts. The first name that fits counts.
 PEAKS = {"H200": (989.4, 4.8), "H100": (989.4, 3.35), "A100": (312.0, 2.04), "L40": (181.0, 0.864), "L4": (121.0, 0.3)}
-VARIANTS = ["eager", "compile", "CUDA graph"]
+VARIANTS = ["eager", "compile", "CUDA graph", "compiled graph"]
 
 
 def rows(path):
@@ -51,6 +51,31 @@ def encoder_lines(ours, theirs, peak):
         yield [model, case, f"{float(us):.0f}", rate, share, *cells]
 
 
+def aims(ours, theirs, peak):
+    """What docs/gpu.md aims at, and in how many of the cases it is reached."""
+    small = {"eager": [2.0, 0, 0], "CUDA graph": [1.0, 0, 0]}
+    full = [0, 0]
+    for _, model, what, batch, tokens, us, _, gflop, _, _ in ours:
+        us, batch, tokens = float(us), int(batch), int(tokens)
+        if batch <= 64 and 0 < tokens <= 128:
+            other = theirs.get((model, what, str(batch), str(tokens)), {})
+            for name, aim in small.items():
+                if name in other:
+                    aim[1] += float(other[name]) / us >= aim[0]
+                    aim[2] += 1
+        if batch * tokens == 16384 and peak:
+            full[0] += float(gflop) / peak[0] * 1e3 / us >= 0.6
+            full[1] += 1
+    lines = [
+        f"{factor:.0f} times as fast as PyTorch's {name} for 1 to 64 texts of up to 128 tokens: {met} of {count} cases"
+        for name, (factor, met, count) in small.items()
+        if count
+    ]
+    if full[1]:
+        lines.append(f"60 % of the matrix peak at 16384 tokens: {full[0]} of {full[1]} cases")
+    return [f"Aims reached: {'; '.join(lines)}."] if lines else []
+
+
 def report(ours, theirs):
     device = ours[0]
     peak = peaks(device[1])
@@ -66,6 +91,7 @@ def report(ours, theirs):
     text.append(
         f"Peaks by the data sheet: {peak[0]} TFLOP/s, {peak[1]} TB/s." if peak else "Its peaks are not known here."
     )
+    text += aims([line for line in ours if line[0] == "encoder"], others.get("encoder", {}), peak)
     text += ["", "Median latency of a batch, asked and answered, and texts per second with six batches asked for at a time:", ""]
     kinds = {kind: [line for line in ours if line[0] == kind] for kind in ["kernel", "encoder"]}
     text += table(
