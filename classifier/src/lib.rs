@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod encoder;
 pub mod external;
 pub mod gpu;
+pub mod heads;
 pub mod load;
 pub mod model;
 #[cfg(feature = "onnx")]

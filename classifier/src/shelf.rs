@@ -18,6 +18,7 @@ use crate::cpu::{Isa, Precision};
 use crate::encoder::{Encoder, Family};
 use crate::external::{Externals, Named};
 use crate::gpu::GpuPool;
+use crate::heads::{HeadedEncoder, Heads};
 use crate::load::Loaded;
 use crate::model::Options;
 use crate::model::config::parse_label_mapping;
@@ -216,7 +217,12 @@ impl<'a> ConfiguredShelf<'a> {
             Some(_) => (0, 0),
         };
         let count = |value: i64| usize::try_from(value).unwrap_or(0);
+        let heads = Heads::read(folder).map_err(|error| error.to_string())?.map(Arc::new);
         let model = |encoder: Arc<dyn Encoder>, backend| {
+            let encoder = match &heads {
+                Some(heads) => headed(encoder, heads.clone())?,
+                None => encoder,
+            };
             let model = EncoderModel::new(encoder, backend, head, policy, count(layers), count(dimensions));
             model.map_err(|error| error.to_string())
         };
@@ -314,6 +320,11 @@ pub fn models_dir(config: &Config) -> PathBuf {
         "" => Path::new(&pintle.state_dir).join("models"),
         dir => PathBuf::from(dir),
     }
+}
+
+fn headed(encoder: Arc<dyn Encoder>, heads: Arc<Heads>) -> Result<Arc<dyn Encoder>, String> {
+    let headed = HeadedEncoder::new(encoder, heads).map_err(|error| error.to_string())?;
+    Ok(Arc::new(headed))
 }
 
 fn precision(setting: PrecisionSetting) -> Precision {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::heads::{HEADS_FILE, Heads};
 use crate::load::Loaded;
 use crate::model::folder::{Files, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
 use crate::model::{LoadError, ONNX_FILE, Options, WEIGHTS_FILE};
@@ -30,13 +31,14 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 const VERSION: u32 = 1;
 
 /// The files of a model that are kept, and whether every model has them. One of the weights' files is there, too.
-pub const FILES: [(&str, bool); 7] = [
+pub const FILES: [(&str, bool); 8] = [
     ("config.json", true),
     ("tokenizer.json", true),
     (WEIGHTS_FILE, false),
     (ONNX_FILE, false),
     ("modules.json", false),
     (POOLING_FILE, false),
+    (HEADS_FILE, false),
     ("LICENSE", false),
 ];
 
@@ -227,6 +229,18 @@ impl Store {
         let options =
             Options { name: if options.name.is_empty() { name.to_owned() } else { options.name }, ..options };
         Ok(Loaded::parse(files, weights, options)?)
+    }
+
+    /// The heads that stand on a model's embedding; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::verify`], and [`StoreError::Load`].
+    pub fn heads(&self, name: &str) -> Result<Option<Heads>, StoreError> {
+        if !self.entry(name)?.files.contains_key(HEADS_FILE) {
+            return Ok(None);
+        }
+        Ok(Some(Heads::parse(&self.read(name, HEADS_FILE)?)?))
     }
 
     fn read(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError> {

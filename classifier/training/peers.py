@@ -1,6 +1,7 @@
 """What larger models reach on the cases of `pintle eval signals`, run in Python.
 
-MiniLM and bge-small get heads trained on our own questions and terms; jailguard, svguardian and Rampart are as their
+MiniLM and bge-small get heads trained on our own questions and terms (`pintle eval signals --model` measures those that
+are shipped); jailguard, svguardian and Rampart are as their
 authors shipped them.
 """
 
@@ -14,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
 
+import encoder_heads
 import teacher
 from common import CACHE, package
-from domain_data import own_terms
-from heads import complexity_training, questions
+from heads import complexity_training
 
 WRITING = 120
 
@@ -38,13 +39,12 @@ def sources(rows):
 
 
 def domain(model):
-    train = questions() + own_terms()
-    head = LogisticRegression(C=5, max_iter=500, class_weight="balanced")
-    head.fit(model.embed([text for text, _ in train]), [label for _, label in train])
+    labels, layers = encoder_heads.domain(model)
     rows = cases("domain")
     for source in sources(rows):
         part = [row for row in rows if row["source"] == source]
-        right = head.predict(model.embed([row["text"] for row in part])) == [row["label"] for row in part]
+        told = [labels[encoder_heads.apply(layers, vector).argmax()] for vector in model.embed([row["text"] for row in part])]
+        right = [label == row["label"] for label, row in zip(told, part)]
         print(f"domain {model.name} {source}: {np.mean(right):.3f}", flush=True)
 
 

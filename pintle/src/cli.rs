@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pintle_benches::saar::Policy;
 use pintle_classifier::cpu::Precision;
 use pintle_classifier::model::config::Pooling;
+use pintle_classifier::reader::Head;
 use pintle_classifier::store::fetch::Source;
 use pintle_ebpf::guard::Prefix;
 use pintle_routing::flow_id::FlowId;
@@ -526,7 +527,7 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvalCommand {
-    /// The embedded classifier and the language signal, on texts that training never saw.
+    /// The embedded classifier and the language signal, or a fetched model, on texts that training never saw.
     Signals(EvalSignals),
 }
 
@@ -536,6 +537,22 @@ pub(crate) struct EvalSignals {
     /// the binary.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// A fetched model instead of the embedded one: what it can tell is measured.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// What a model that classifies texts by itself is asked for.
+    #[arg(long, requires = "model", value_parser = head)]
+    pub(crate) head: Option<Head>,
+    /// Precision of the model: f32, bf16 or int8; f32 by default.
+    #[arg(long, requires = "model")]
+    pub(crate) precision: Option<Precision>,
+    #[command(flatten)]
+    pub(crate) dir: ModelsDir,
+}
+
+fn head(name: &str) -> Result<Head, String> {
+    let names = Head::ALL.map(Head::as_str).join(", ");
+    Head::ALL.into_iter().find(|head| head.as_str() == name).ok_or(format!("one of {names}"))
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@
 //!
 //! - `time PRECISION TEXTS TOKENS REPEATS`: CPU nanoseconds of this process for each pass, least and median.
 //! - `embed PRECISION ID,ID,...`: the embedding, space separated.
+//!
+//! A folder with a graph (`model.onnx`) has the precision of the graph, which is called `f32` here.
 
 mod roofline;
 
@@ -14,7 +16,9 @@ use std::path::Path;
 
 use pintle_classifier::cpu::{CpuEncoder, Precision};
 use pintle_classifier::encoder::{Batch, Encoded, Encoder, Session, Want};
+use pintle_classifier::load::Loaded;
 use pintle_classifier::model::folder::{self, Options};
+use pintle_classifier::model::{ONNX_FILE, WEIGHTS_FILE};
 
 fn main() {
     if std::env::args().any(|argument| argument == "roofline") {
@@ -25,13 +29,17 @@ fn main() {
         println!("SKIP no model folder is given; classifier/benches/onnxruntime/compare.sh gives one");
         return;
     };
-    let load = |precision| {
-        let folder = folder::read(Path::new(&folder), Options::default()).expect("the folder loads");
-        CpuEncoder::new(folder, precision)
+    let folder = Path::new(&folder);
+    let mut sessions: Sessions = if folder.join(ONNX_FILE).exists() && !folder.join(WEIGHTS_FILE).exists() {
+        let graph = Loaded::read(folder, Options::default()).expect("the graph loads");
+        vec![(Precision::F32, graph.into_encoder(Precision::F32).session())]
+    } else {
+        let load = |precision| {
+            CpuEncoder::new(folder::read(folder, Options::default()).expect("the folder loads"), precision)
+        };
+        let encoders = [Precision::F32, Precision::Bf16, Precision::Int8].map(load);
+        encoders.iter().map(|encoder| (encoder.precision(), encoder.session())).collect()
     };
-    let encoders = [Precision::F32, Precision::Bf16, Precision::Int8].map(load);
-    let mut sessions: Sessions =
-        encoders.iter().map(|encoder| (encoder.precision(), encoder.session())).collect();
     let mut out = Encoded::default();
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("standard input is text");

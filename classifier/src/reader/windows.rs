@@ -49,7 +49,7 @@ pub struct EncoderModel {
     /// Blocks and dimensions of the embedding; 0 for all.
     layers: usize,
     dimensions: usize,
-    sequence: Option<Place>,
+    sequence: Vec<Place>,
     token: Option<Place>,
     /// Types of personal data, without `B-` and `I-`, each once.
     types: Vec<String>,
@@ -59,8 +59,9 @@ pub struct EncoderModel {
 }
 
 impl EncoderModel {
-    /// The encoder's embedding, and its sequence or token output as `head` if one is named. `layers` and
-    /// `dimensions` shorten a matryoshka model's embedding; 0 is all of it.
+    /// The encoder's embedding, its sequence outputs that bear a head's name, and else its first sequence or token
+    /// output as `head` if one is named. `layers` and `dimensions` shorten a matryoshka model's embedding; 0 is all
+    /// of it.
     ///
     /// # Errors
     /// When the encoder has no output that could be this head, or cannot be shortened so.
@@ -78,35 +79,38 @@ impl EncoderModel {
             Some(_) => (0, 0),
             None => (layers.min(info.layers), dimensions.min(info.dimensions())),
         };
-        let (mut sequence, mut token) = (None, None);
-        if let Some(head) = head {
-            let (mut sequence_at, mut token_at) = (0, 0);
-            for output in &info.outputs {
-                match &output.kind {
-                    OutputKind::Sequence { labels } => {
-                        let place = Place { head, at: sequence_at, labels: labels.clone() };
-                        sequence_at += labels.len();
-                        if head != Head::Pii {
-                            sequence.get_or_insert(place);
-                        }
-                    }
-                    OutputKind::Token { labels } => {
-                        let place = Place { head, at: token_at, labels: labels.clone() };
-                        token_at += labels.len();
-                        if head == Head::Pii {
-                            token.get_or_insert(place);
-                        }
-                    }
-                    OutputKind::Embedding { .. } => {}
+        let early = layers != 0 && layers != info.layers;
+        let (mut sequence, mut token): (Vec<Place>, _) = (Vec::new(), None);
+        let (mut sequence_at, mut token_at) = (0, 0);
+        for output in &info.outputs {
+            match &output.kind {
+                OutputKind::Sequence { labels } => {
+                    let named = Head::ALL.into_iter().find(|head| head.as_str() == output.name);
+                    // Heads are trained on the last block.
+                    let is = if early { None } else { named.or(head.filter(|head| *head != Head::Pii)) };
+                    let is = is.filter(|is| sequence.iter().all(|place| place.head != *is));
+                    sequence.extend(is.map(|head| Place { head, at: sequence_at, labels: labels.clone() }));
+                    sequence_at += labels.len();
                 }
+                OutputKind::Token { labels } => {
+                    if head == Some(Head::Pii) {
+                        token.get_or_insert(Place { head: Head::Pii, at: token_at, labels: labels.clone() });
+                    }
+                    token_at += labels.len();
+                }
+                OutputKind::Embedding { .. } => {}
             }
-            if sequence.is_none() && token.is_none() {
+        }
+        match head {
+            Some(head) if token.is_none() && sequence.iter().all(|place| place.head != head) => {
                 let form = if head == Head::Pii { "token" } else { "sequence" };
                 let what = format!("{} has no {form} classifier for {}", info.name, head.as_str());
                 return Err(ModelError(what));
             }
-        } else if info.dimensions() == 0 {
-            return Err(ModelError(format!("{} gives no embedding", info.name)));
+            None if info.dimensions() == 0 => {
+                return Err(ModelError(format!("{} gives no embedding", info.name)));
+            }
+            _ => {}
         }
         let kinds: Vec<Option<(Arc<str>, bool)>> =
             token.iter().flat_map(|place| &place.labels).map(|label| entity_kind(label)).collect();
@@ -114,11 +118,11 @@ impl EncoderModel {
             kinds.iter().flatten().map(|(kind, _)| kind.as_ref().to_owned()).collect();
         types.sort_unstable();
         types.dedup();
-        // Reading it by other windows, or shortened, is another answer.
+        // Reading it by other windows, shortened, or as another head's is another answer.
         let mut digest = info.digest;
-        for (at, value) in
-            [policy.tokens, policy.overlap, policy.max_windows, layers, dimensions].into_iter().enumerate()
-        {
+        let heads = sequence.iter().chain(&token).fold(0, |all, place| all | 1 << place.head as usize);
+        let reading = [policy.tokens, policy.overlap, policy.max_windows, layers, dimensions, heads];
+        for (at, value) in reading.into_iter().enumerate() {
             for (byte, more) in digest[at * 4..].iter_mut().zip((value as u32).to_le_bytes()) {
                 *byte ^= more;
             }
@@ -159,7 +163,7 @@ impl TextModel for EncoderModel {
         if self.token.as_ref().is_some_and(|place| place.head == head) {
             return Some(&self.types);
         }
-        self.sequence.as_ref().filter(|place| place.head == head).map(|place| place.labels.as_slice())
+        self.sequence.iter().find(|place| place.head == head).map(|place| place.labels.as_slice())
     }
 
     fn session(&self) -> Box<dyn TextSession> {
@@ -191,7 +195,7 @@ struct Shape {
     layers: usize,
     dimensions: usize,
     row: usize,
-    sequence: Option<Place>,
+    sequence: Vec<Place>,
     sequence_row: usize,
     token: Option<Place>,
     token_row: usize,
@@ -246,7 +250,7 @@ impl EncoderSession {
         let shape = &self.model;
         let want = Want {
             embedding: wanted.embedding,
-            sequence: shape.sequence.as_ref().is_some_and(|place| wanted.has(place.head)),
+            sequence: shape.sequence.iter().any(|place| wanted.has(place.head)),
             token: shape.token.as_ref().is_some_and(|place| wanted.has(place.head)),
             layers: shape.layers,
             dimensions: shape.dimensions,
@@ -413,33 +417,17 @@ impl Shape {
                 *total += weight * value;
             }
         }
-        if let Some(place) = self.sequence.as_ref().filter(|_| !rows.logits.is_empty()) {
+        let wanted = out.has;
+        let asked = self.sequence.iter().filter(|place| !rows.logits.is_empty() && wanted.has(place.head));
+        for place in asked {
             let probabilities = softmax(&rows.logits[place.at..place.at + place.labels.len()]);
-            self.merge(place, &probabilities, sum.windows == 0.0, out);
+            merge(place, &probabilities, sum.windows == 0.0, out);
         }
         if let Some(place) = self.token.as_ref().filter(|_| !rows.token_logits.is_empty()) {
             self.collect(place, rows.token_logits, window, out);
         }
         sum.tokens += weight;
         sum.windows += 1.0;
-    }
-
-    fn merge(&self, place: &Place, probabilities: &[f32], is_first: bool, out: &mut TextReading) {
-        let total = &mut out.probabilities[place.head as usize];
-        if is_first {
-            *total = probabilities.to_vec();
-        } else if place.head == Head::Jailbreak {
-            let suspicion = |of: &[f32]| {
-                super::labels::yes_probability(&place.labels, of, |label| {
-                    Polarity::of_attack(label, &place.labels)
-                })
-            };
-            if suspicion(probabilities) > suspicion(total) {
-                *total = probabilities.to_vec();
-            }
-        } else {
-            total.iter_mut().zip(probabilities).for_each(|(total, value)| *total += value);
-        }
     }
 
     /// Runs of tokens of one type; a token that begins an entity ends the one before.
@@ -479,11 +467,31 @@ impl Shape {
                 reading.embedding.clear();
             }
         }
-        if let Some(place) =
-            self.sequence.as_ref().filter(|place| place.head != Head::Jailbreak && sum.windows > 1.0)
-        {
-            reading.probabilities[place.head as usize].iter_mut().for_each(|value| *value /= sum.windows);
+        let averaged = self.sequence.iter().filter(|place| place.head != Head::Jailbreak);
+        if sum.windows > 1.0 {
+            for place in averaged {
+                reading.probabilities[place.head as usize].iter_mut().for_each(|value| *value /= sum.windows);
+            }
         }
+    }
+}
+
+/// Adds what one window says to what those before it said.
+fn merge(place: &Place, probabilities: &[f32], is_first: bool, out: &mut TextReading) {
+    let total = &mut out.probabilities[place.head as usize];
+    if is_first {
+        *total = probabilities.to_vec();
+    } else if place.head == Head::Jailbreak {
+        let suspicion = |of: &[f32]| {
+            super::labels::yes_probability(&place.labels, of, |label| {
+                Polarity::of_attack(label, &place.labels)
+            })
+        };
+        if suspicion(probabilities) > suspicion(total) {
+            *total = probabilities.to_vec();
+        }
+    } else {
+        total.iter_mut().zip(probabilities).for_each(|(total, value)| *total += value);
     }
 }
 

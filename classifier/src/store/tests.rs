@@ -6,6 +6,7 @@ use super::fetch::{Order, Source, fetch};
 use super::*;
 use crate::cpu::{CpuEncoder, Isa, Precision};
 use crate::encoder::Encoder;
+use crate::reader::Head;
 
 fn tiny(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -47,6 +48,7 @@ fn order(source: &str) -> Order {
         folder: None,
         weights: None,
         pooling: None,
+        heads: None,
         archive: None,
         digests: BTreeMap::new(),
         hub: None,
@@ -117,6 +119,26 @@ fn a_folder_is_fetched_pinned_and_loaded() {
     let encoder = CpuEncoder::with_isa(*folder, Precision::F32, Isa::Portable).unwrap();
     assert_eq!(encoder.info().name, "tiny");
     assert_eq!(encoder.info().sequence_labels(), 14);
+}
+
+#[test]
+fn heads_come_with_a_model_and_are_pinned_as_its_weights_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = folder(dir.path());
+    let mut store = Store::open(dir.path().join("models")).unwrap();
+    let ours = catalogue::find("minilm").unwrap().heads;
+    let order = Order { heads: ours, ..order(upstream.to_str().unwrap()) };
+    fetch_quietly(&mut store, &order).unwrap();
+    assert_eq!(store.heads("tiny").unwrap().unwrap().names().collect::<Vec<_>>(), [Head::Domain]);
+    // What the source brings is not replaced.
+    let theirs = catalogue::find("bge-small").unwrap().heads.unwrap();
+    fs::write(upstream.join(HEADS_FILE), theirs).unwrap();
+    fetch_quietly(&mut store, &order).unwrap();
+    let path = store.folder("tiny").join(HEADS_FILE);
+    assert_eq!(fs::read(&path).unwrap(), theirs);
+    fs::write(&path, ours.unwrap()).unwrap();
+    assert!(matches!(store.heads("tiny"), Err(StoreError::Digest { .. })));
+    assert!(matches!(store.verify("tiny"), Err(StoreError::Digest { .. })));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `pintle eval signals`: how well the embedded classifier and the language signal tell what they should.
+//! `pintle eval signals`: how well a model and the language signal tell what they should.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use pintle_classifier::embedded::{EmbeddedModel, Family, PiiSpan, Scratch};
+use pintle_classifier::cpu::Precision;
 use serde::Deserialize;
 
 use crate::cli::EvalSignals;
 
 mod language;
 mod measure;
+mod subject;
 
 use measure::{area, covers, same_type};
+use subject::Subject;
 
 /// A few cases of every kind, of sources that training never sees.
 const SAMPLE: &str = include_str!("../../../classifier/training/sample.jsonl");
@@ -55,23 +57,35 @@ pub(super) fn signals(options: &EvalSignals) -> Result<ExitCode, Box<dyn Error>>
     for case in &cases {
         by_head.entry(&case.head).or_default().entry(&case.source).or_default().push(case);
     }
-    let mut judge = Judge::new();
+    let subject = match &options.model {
+        None => Subject::embedded(),
+        Some(name) => {
+            let precision = options.precision.unwrap_or(Precision::F32);
+            Subject::fetched(&super::model::open(&options.dir)?, name, options.head, precision)?
+        }
+    };
+    let name = options.model.as_deref().unwrap_or("embedded model");
+    let mut judge = Judge { subject };
     let mut out = String::new();
-    let digest: String = judge.model.digest().iter().map(|byte| format!("{byte:02x}")).collect();
-    let _ = writeln!(out, "embedded model {digest}");
+    let digest: String = judge.subject.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    let _ = writeln!(out, "{name} {digest}");
+    let embedded = options.model.is_none();
     for (head, sources) in &by_head {
+        let has = judge.subject.labels(head).is_some();
         match *head {
-            "jailbreak" => judge.jailbreak(sources, &mut out),
-            "complexity" => judge.complexity(sources, &mut out),
-            "pii" => judge.pii(sources, &mut out),
-            "language" => language::table(sources, &mut out)?,
-            other => match Family::ALL.into_iter().find(|family| family.as_str() == other) {
-                Some(family) => judge.classes(family, sources, &mut out),
-                None => return Err(format!("cases of an unknown head {other:?}").into()),
-            },
+            "language" if embedded => language::table(sources, &mut out)?,
+            "complexity" if judge.subject.has_embedding() => judge.complexity(sources, &mut out)?,
+            "jailbreak" if has => judge.jailbreak(sources, &mut out)?,
+            "pii" if has || embedded => judge.pii(sources, &mut out)?,
+            other if has => judge.classes(other, sources, &mut out)?,
+            // Of a fetched model, what it has is measured.
+            _ if !embedded => {}
+            other => return Err(format!("cases of an unknown head {other:?}").into()),
         }
     }
-    judge.speed(&cases, &mut out);
+    if embedded {
+        judge.speed(&cases, &mut out)?;
+    }
     crate::output::print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -112,37 +126,22 @@ fn parse(reader: impl BufRead, path: &Path) -> Result<Vec<Case>, Box<dyn Error>>
 }
 
 struct Judge {
-    model: &'static EmbeddedModel,
-    scratch: Scratch,
+    subject: Subject,
 }
 
+type Told = Result<(), Box<dyn Error>>;
+
 impl Judge {
-    fn new() -> Self {
-        Self { model: EmbeddedModel::shared(), scratch: Scratch::default() }
-    }
-
-    fn probabilities(&mut self, family: Family, text: &str) -> Vec<f32> {
-        let mut out = vec![0.0; self.model.head(family).labels.len()];
-        self.model.read(text, &mut self.scratch);
-        self.model.probabilities(family, &self.scratch, &mut out);
-        out
-    }
-
-    fn embedding(&mut self, text: &str) -> Vec<f32> {
-        let mut out = vec![0.0; self.model.dimensions()];
-        self.model.embed(text, &mut self.scratch, &mut out);
-        out
-    }
-
-    fn classes(&mut self, family: Family, sources: &BySource<'_>, out: &mut String) {
-        let _ = writeln!(out, "\n{}: accuracy, and mean recall of the classes", family.as_str());
+    fn classes(&mut self, head: &str, sources: &BySource<'_>, out: &mut String) -> Told {
+        let _ = writeln!(out, "\n{}: accuracy, and mean recall of the classes", head);
         for (source, cases) in sources {
             let mut of_class: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
             for case in cases {
-                let probabilities = self.probabilities(family, &case.text);
+                let probabilities = self.subject.probabilities(head, &case.text)?;
                 let best =
                     (0..probabilities.len()).max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]));
-                let told = best.map(|at| self.model.head(family).labels[at].as_str());
+                let labels = self.subject.labels(head).unwrap_or_default();
+                let told = best.and_then(|at| labels.get(at)).map(String::as_str);
                 let (right, all) = of_class.entry(&case.label).or_default();
                 *right += u32::from(told == Some(&*case.label));
                 *all += 1;
@@ -153,9 +152,10 @@ impl Judge {
             let _ =
                 writeln!(out, "  {source:28} {count:5}  {:.3}  {:.3}", share(right, count), recall / classes);
         }
+        Ok(())
     }
 
-    fn jailbreak(&mut self, sources: &BySource<'_>, out: &mut String) {
+    fn jailbreak(&mut self, sources: &BySource<'_>, out: &mut String) -> Told {
         let _ = writeln!(
             out,
             "\njailbreak: recall and false alarms at 0.7, v0.3's default, area under the curve"
@@ -164,7 +164,7 @@ impl Judge {
         for (source, cases) in sources {
             let (mut attacks, mut harmless) = (Vec::new(), Vec::new());
             for case in cases {
-                let suspicion = self.probabilities(Family::Jailbreak, &case.text)[1];
+                let suspicion = self.subject.suspicion(&case.text)?;
                 if case.label == "jailbreak" { attacks.push(suspicion) } else { harmless.push(suspicion) }
             }
             let flagged = |list: &[f32]| {
@@ -191,23 +191,26 @@ impl Judge {
         let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
         let _ =
             writeln!(out, "  {:28}        {:.3}  {:.3}", "mean of sources", mean(&recalls), mean(&alarms));
+        Ok(())
     }
 
-    fn complexity(&mut self, sources: &BySource<'_>, out: &mut String) {
+    fn complexity(&mut self, sources: &BySource<'_>, out: &mut String) -> Told {
         let _ =
             writeln!(out, "\ncomplexity: area under the curve of the head, and of the margin between banks");
         let (mut hard_bank, mut easy_bank) = (Vec::new(), Vec::new());
         for case in sources.get(BANK).into_iter().flatten() {
             let bank = if case.label == "hard" { &mut hard_bank } else { &mut easy_bank };
-            bank.push(self.embedding(&case.text));
+            bank.push(self.subject.embedding(&case.text)?);
         }
         for (source, cases) in sources.iter().filter(|(source, _)| **source != BANK) {
             let mut by_head = [Vec::new(), Vec::new()];
             let mut by_margin = [Vec::new(), Vec::new()];
             for case in cases {
                 let side = usize::from(case.label != "hard");
-                by_head[side].push(self.probabilities(Family::Complexity, &case.text)[1]);
-                let vector = self.embedding(&case.text);
+                if self.subject.labels("complexity").is_some() {
+                    by_head[side].push(self.subject.probabilities("complexity", &case.text)?[1]);
+                }
+                let vector = self.subject.embedding(&case.text)?;
                 by_margin[side].push(nearest(&vector, &hard_bank) - nearest(&vector, &easy_bank));
             }
             let cell = |sides: &[Vec<f32>; 2]| {
@@ -216,10 +219,11 @@ impl Judge {
             let _ =
                 writeln!(out, "  {source:28} {:5}  {}  {}", cases.len(), cell(&by_head), cell(&by_margin));
         }
+        Ok(())
     }
 
     /// A span is found if at least half of its bytes are in finds of its type.
-    fn pii(&mut self, sources: &BySource<'_>, out: &mut String) {
+    fn pii(&mut self, sources: &BySource<'_>, out: &mut String) -> Told {
         let _ = writeln!(
             out,
             "\npii: recall of spans as their type, and as anything personal; last, the share of other bytes that are marked"
@@ -227,13 +231,12 @@ impl Judge {
         for (source, cases) in sources {
             let mut found: BTreeMap<&str, (u32, u32, u32)> = BTreeMap::new();
             let (mut wrong, mut plain) = (0, 0);
-            let mut spans: Vec<PiiSpan> = Vec::new();
             for case in cases {
-                self.model.pii_spans(&case.text, &mut self.scratch, &mut spans);
+                let spans = self.subject.spans(&case.text)?;
                 for (start, end, label) in &case.spans {
                     let (hit, marked, all) = found.entry(label).or_default();
                     let covered =
-                        covers(*start, *end, spans.iter().filter(|span| same_type(span.label, label)));
+                        covers(*start, *end, spans.iter().filter(|span| same_type(&span.label, label)));
                     *hit += u32::from(2 * covered >= end - start);
                     *marked += u32::from(2 * covers(*start, *end, spans.iter()) >= end - start);
                     *all += 1;
@@ -256,18 +259,18 @@ impl Judge {
             let _ =
                 writeln!(out, "  {source:28} {plain:5}         {:.3}  (not personal)", share(wrong, plain));
         }
+        Ok(())
     }
 
-    fn speed(&mut self, cases: &[Case], out: &mut String) {
+    fn speed(&mut self, cases: &[Case], out: &mut String) -> Told {
         let bytes: usize = cases.iter().map(|case| case.text.len()).sum();
-        let mut spans = Vec::new();
         for (what, with_pii) in [("embedding and heads", false), ("personal data", true)] {
             let start = Instant::now();
             for case in cases {
                 if with_pii {
-                    self.model.pii_spans(&case.text, &mut self.scratch, &mut spans);
+                    self.subject.spans(&case.text)?;
                 } else {
-                    self.model.read(&case.text, &mut self.scratch);
+                    self.subject.embedding(&case.text)?;
                 }
             }
             let micros = start.elapsed().as_secs_f64() * 1e6;
@@ -280,6 +283,7 @@ impl Judge {
                 bytes / cases.len().max(1),
             );
         }
+        Ok(())
     }
 }
 
@@ -298,6 +302,8 @@ fn nearest(vector: &[f32], bank: &[Vec<f32>]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use pintle_classifier::embedded::{EmbeddedModel, Family};
+
     use super::*;
 
     #[test]

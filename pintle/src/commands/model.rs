@@ -14,6 +14,7 @@ use pintle_classifier::cpu::{CpuEncoder, Isa, Precision, Roofline};
 use pintle_classifier::encoder::{Batch, Encoded, Encoder, EncoderInfo, OutputKind, Want};
 use pintle_classifier::load::Loaded;
 use pintle_classifier::model::{ONNX_FILE, Options, WEIGHTS_FILE};
+use pintle_classifier::reader::Head;
 use pintle_classifier::store::fetch::{Order, fetch};
 use pintle_classifier::store::{Store, StoreError, catalogue};
 
@@ -48,7 +49,7 @@ pub(super) fn run(command: ModelCommand) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn open(dir: &ModelsDir) -> Result<Store, StoreError> {
+pub(super) fn open(dir: &ModelsDir) -> Result<Store, StoreError> {
     let state = || {
         let dir = dir.state_dir.clone().or_else(environment::state_directory);
         dir.unwrap_or_else(|| PathBuf::from(PACKAGED_STATE)).join(MODELS)
@@ -129,6 +130,7 @@ fn fetch_model(name: String, options: FetchModel) -> Result<ExitCode, Box<dyn Er
         folder: options.folder.or(known.and_then(|known| known.folder.map(str::to_owned))),
         weights: options.weights.or(known.and_then(|known| known.weights.map(str::to_owned))),
         pooling: options.pooling.or(known.and_then(|known| known.pooling)),
+        heads: known.and_then(|known| known.heads),
         hub: options.hub,
         name,
         source,
@@ -142,6 +144,10 @@ fn fetch_model(name: String, options: FetchModel) -> Result<ExitCode, Box<dyn Er
     // A model that does not load is of no use, and it is better to know now.
     let loaded = store.load(&order.name, Options::default())?;
     eprintln!("pintle: {}", described(loaded.info()));
+    if let Some(heads) = store.heads(&order.name)? {
+        let names = heads.names().map(Head::as_str).collect::<Vec<_>>().join(", ");
+        eprintln!("pintle: with heads on its embedding for {names}");
+    }
     if !order.notice.is_empty() {
         eprintln!("pintle: {}", order.notice);
     }

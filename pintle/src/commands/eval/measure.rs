@@ -1,6 +1,6 @@
 //! What is computed of answers and truths.
 
-use pintle_classifier::embedded::PiiSpan;
+use super::subject::Span;
 
 /// Probability that a random member of `above` scores higher than one of `below`; ties count half. `None` if
 /// either is empty.
@@ -24,7 +24,7 @@ pub(super) fn area(above: &[f32], below: &[f32]) -> Option<f64> {
 }
 
 /// Bytes of `start..end` that lie in any of `spans`, which are ordered by their start.
-pub(super) fn covers<'a>(start: usize, end: usize, spans: impl Iterator<Item = &'a PiiSpan>) -> usize {
+pub(super) fn covers<'a>(start: usize, end: usize, spans: impl Iterator<Item = &'a Span>) -> usize {
     let (mut covered, mut at) = (0, start);
     for span in spans {
         let (from, to) = (span.start.max(at), span.end.min(end));
@@ -36,10 +36,21 @@ pub(super) fn covers<'a>(start: usize, end: usize, spans: impl Iterator<Item = &
     covered
 }
 
-/// Parts of an address are not told apart in the truth: a street, a place and a code are all of it.
+/// Parts of an address are not told apart in the truth: a street, a place and a code are all of it. Rampart has its
+/// own names for types.
 pub(super) fn same_type(told: &str, truth: &str) -> bool {
-    let is_address = |label: &str| matches!(label, "STREET_ADDRESS" | "GPE" | "ZIP_CODE" | "ADDRESS");
-    told == truth || (is_address(told) && is_address(truth))
+    let kind = |label: &str| match label {
+        "STREET_ADDRESS" | "GPE" | "ZIP_CODE" | "ADDRESS" => Some("ADDRESS"),
+        "BUILDING_NUMBER" | "STREET_NAME" | "SECONDARY_ADDRESS" | "CITY" | "STATE" => Some("ADDRESS"),
+        "GIVEN_NAME" | "SURNAME" => Some("PERSON"),
+        "EMAIL" => Some("EMAIL_ADDRESS"),
+        "PHONE" => Some("PHONE_NUMBER"),
+        "URL" => Some("DOMAIN_NAME"),
+        "BANK_ACCOUNT" => Some("IBAN_CODE"),
+        "GOVERNMENT_ID" => Some("US_SSN"),
+        _ => None,
+    };
+    kind(told).unwrap_or(told) == kind(truth).unwrap_or(truth)
 }
 
 #[cfg(test)]
@@ -57,7 +68,7 @@ mod tests {
 
     #[test]
     fn overlapping_finds_count_once() {
-        let span = |start, end| PiiSpan { start, end, label: "PERSON", score: 1.0 };
+        let span = |start, end| Span { start, end, label: "PERSON".to_owned() };
         let spans = [span(0, 4), span(2, 6), span(8, 20)];
         assert_eq!(covers(1, 10, spans.iter()), 7);
         assert_eq!(covers(6, 8, spans.iter()), 0);
