@@ -157,7 +157,7 @@ async fn health(State(admin): State<Shared>) -> Response {
 async fn ready(State(admin): State<Shared>) -> Response {
     let state = match admin.lifecycle.phase() {
         Phase::Starting => Err("starting".to_owned()),
-        Phase::Running => (admin.ready)(),
+        Phase::Running | Phase::HandedOver => (admin.ready)(),
         Phase::Draining => Err("draining".to_owned()),
     };
     verdict(state, "ready")

@@ -10,8 +10,10 @@ pub(crate) enum Phase {
     Starting = 0,
     /// Requests are served.
     Running = 1,
+    /// Another process serves; running requests end here.
+    HandedOver = 2,
     /// No new connections; running requests end.
-    Draining = 2,
+    Draining = 3,
 }
 
 impl Phase {
@@ -19,6 +21,7 @@ impl Phase {
         match self {
             Phase::Starting => "starting",
             Phase::Running => "running",
+            Phase::HandedOver => "handed over",
             Phase::Draining => "draining",
         }
     }
@@ -36,6 +39,7 @@ impl Lifecycle {
         match self.0.load(Ordering::Acquire) {
             0 => Phase::Starting,
             1 => Phase::Running,
+            2 => Phase::HandedOver,
             _ => Phase::Draining,
         }
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as startup;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -249,11 +250,20 @@ pub struct ControlRemote {
 
 impl ControlRemote {
     /// Leaves the service to process `pid`: the service manager is told, the admin API and the listeners are
-    /// left to it, running requests end. False if this process is ending already.
+    /// left to it, running requests end. False if this process is ending already, or too busy: then nothing is left,
+    /// now or later.
     pub fn hand_over(&self, pid: u32) -> bool {
         let (done, told) = startup::sync_channel(1);
-        self.orders.blocking_send(ControlOrder::HandOver { pid, done }).is_ok()
-            && told.recv_timeout(HAND_OVER).is_ok()
+        let begun = Arc::new(AtomicBool::new(false));
+        let order = ControlOrder::HandOver { pid, begun: Arc::clone(&begun), done };
+        if self.orders.blocking_send(order).is_err() {
+            return false;
+        }
+        match told.recv_timeout(HAND_OVER) {
+            Ok(()) => true,
+            // Taken back, unless it is being carried out.
+            Err(_) => begun.swap(true, Ordering::AcqRel) && told.recv().is_ok(),
+        }
     }
 }
 
@@ -273,7 +283,12 @@ struct Started {
 #[derive(Debug)]
 enum ControlOrder {
     Ready(String),
-    HandOver { pid: u32, done: startup::SyncSender<()> },
+    HandOver {
+        pid: u32,
+        /// Set by whoever comes first: the thread that carries it out, or the one that takes it back.
+        begun: Arc<AtomicBool>,
+        done: startup::SyncSender<()>,
+    },
     Shutdown,
 }
 
@@ -369,7 +384,7 @@ async fn supervise(parts: Parts, backend: Backend) {
     let writer = Writer::new(journal.shared(), appender, options.journal.segment_bytes, unix_millis);
     let writer = spawn_local(writer.run(journal_orders));
     let (answers, answering) = watch::channel(alone);
-    let admin = spawn_local(admin.serve(shared, answering));
+    let mut admin = spawn_local(admin.serve(shared, answering));
     spawn_local(upkeep(exposition, journal.clone(), hooks.sessions));
     spawn_local(watchdog(hooks.alive, Arc::clone(&lifecycle)));
     for periodic in hooks.periodic {
@@ -382,12 +397,21 @@ async fn supervise(parts: Parts, backend: Backend) {
         Life { lifecycle, reloader, status: hooks.status, upgrade: hooks.upgrade, signals, orders, answers };
     let exit = match life.serve().await {
         End::Asked => life.drain(hooks.drain, options.drain).await,
-        End::HandedOver(pid) => life.retire(pid, hooks.retire, hooks.drain, &options).await,
+        End::HandedOver(pid) => {
+            let exit = life.retire(pid, hooks.retire, hooks.drain, &options).await;
+            if life.lifecycle.phase() == Phase::HandedOver {
+                // Whoever had connected to the admin API before may not have asked yet.
+                let _ = tokio::time::timeout(admin::HEAD_TIMEOUT, &mut admin).await;
+            }
+            exit
+        }
     };
     close_journal(&journal, writer).await;
     // Dropping the server's task removes the socket file; waiting makes sure that it happened.
-    admin.abort();
-    let _ = admin.await;
+    if !admin.is_finished() {
+        admin.abort();
+        let _ = admin.await;
+    }
     // Nobody may be joining.
     let _ = tell_end.send(exit);
 }

@@ -17,7 +17,7 @@ use pintle_control::{
 use serde_json::json;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const WATCHDOG_USEC: &str = "100000";
 
 /// A running service, and the socket on which it reports.

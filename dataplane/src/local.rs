@@ -129,9 +129,10 @@ pub(crate) fn answer(route: Route, shared: &Shared, generation: &Generation) -> 
         Route::Ready => {
             let (ready, why) = match shared.life() {
                 Life::Starting => (false, "starting"),
-                Life::Draining => (false, "draining"),
-                Life::Serving if !shared.has_backend(now()) => (false, "no backend is up"),
-                Life::Serving => (true, "serving"),
+                // The service is the other process's, and is as ready as before.
+                Life::Draining if !shared.has_successor() => (false, "draining"),
+                _ if !shared.has_backend(now()) => (false, "no backend is up"),
+                _ => (true, "serving"),
             };
             let text = format!(
                 "{{\"ready\":{ready},\"status\":\"{why}\",\"generation\":{},\"in_flight\":{}}}",

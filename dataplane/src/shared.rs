@@ -110,7 +110,7 @@ pub trait FlowSink: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Life {
-    /// Not all workers listen yet.
+    /// Not everything is in its place yet.
     Starting = 0,
     /// Serving.
     Serving = 1,
@@ -184,11 +184,22 @@ impl Shared {
     /// Where the process is in its life.
     pub fn life(&self) -> Life {
         match self.life.load(Ordering::Acquire) {
-            0 if self.listening.load(Ordering::Acquire) == self.startup.workers.len() => Life::Serving,
             0 => Life::Starting,
             1 => Life::Serving,
             _ => Life::Draining,
         }
+    }
+
+    /// Whether every worker listens.
+    pub fn all_listen(&self) -> bool {
+        self.listening.load(Ordering::Acquire) == self.startup.workers.len()
+    }
+
+    /// From now on the process serves, unless it has been told to end.
+    pub fn serve(&self) {
+        let (starting, serving) = (Life::Starting as u8, Life::Serving as u8);
+        // Whatever else it is in by now stays.
+        let _ = self.life.compare_exchange(starting, serving, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Workers that have not ended.

@@ -2,7 +2,10 @@
 //!
 //! Order of start: read and check the configuration, ask the process to be replaced for what it has, open
 //! session memory, start the control thread (which installs the metrics recorder), look backend names up, bind
-//! listeners, start workers, take over, say ready. Each step fails with one sentence and leaves nothing behind.
+//! listeners, start workers, take over, open the door for the next one, say ready. Each step fails with one sentence
+//! and leaves nothing behind. A process that is told to end before it has taken over leaves the other one alone.
+
+mod status;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,20 +33,24 @@ use pintle_routing::limits::Limits;
 use pintle_routing::policy::Policy;
 use pintle_routing::signals::CompileError;
 use pintle_sessions::{Options, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::cli::{DriverArg, Serve};
 use crate::feedback::{self, Desk};
 use crate::kernel::{self, Kernel};
 use crate::loopers;
-use crate::meaning::{self, Meaning};
+use crate::meaning::Meaning;
 use crate::sink::JournalSink;
 use crate::upgrade::{self, Host, Predecessor, Program, UpgradeError};
 use crate::{environment, resolve, wire};
+use status::{status, summary};
 
 /// Where a service manager's descriptors begin (`SD_LISTEN_FDS_START`).
 const FIRST_INHERITED: RawFd = 3;
+
+/// How long workers may take to listen.
+const LISTEN: Duration = Duration::from_secs(60);
 
 /// Largest configuration file.
 const MAX_CONFIG_BYTES: u64 = pintle_config::MAX_BYTES as u64;
@@ -141,7 +148,8 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let plane: Arc<OnceLock<Arc<Plane>>> = Arc::default();
     let shared_control = predecessor.as_mut().and_then(Predecessor::control);
     let desk = Desk::new(&state_dir);
-    let hooks = hooks(&plane, &options.config, &store, &desk);
+    let ending = Arc::new(AtomicBool::new(false));
+    let hooks = hooks(&plane, &options.config, &store, &desk, &ending);
     let mut control = ControlThread::take_over(control_options, hooks, shared_control)?;
     meters::describe();
     kernel::describe();
@@ -167,54 +175,73 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     let count = shared.startup.workers.len();
     let (kernel, steered) = Kernel::steer(in_kernel, &listening, count, steered);
     let kept = kernel.hand_over(count).map_err(ServeError::Listen)?;
-    let host = Host::new(program, store.clone(), control.remote(), control.share(), sockets, kept);
+    let shares = (store.clone(), desk.clone(), control.share());
+    let host = Host::new(program, shares, control.remote(), sockets, kept);
     let floor = Floor::new(count, steered.userspace);
-    let workers = worker::start(&shared, listening, &floor, steered.cells).map_err(ServeError::Listen)?;
-    let running = Plane {
+    let running = Arc::new(Plane {
         shared: shared.clone(),
         source: Mutex::new(source),
         meaning,
         host: host.clone(),
         kernel,
-        floor,
+        floor: floor.clone(),
         predecessor: predecessor.as_ref().map(Predecessor::pid),
-    };
-    let running = Arc::new(running);
+    });
+    // Before anybody is served, for who is served may ask about it or tell the process to end.
     let _ = plane.set(running.clone());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while shared.life() == Life::Starting && Instant::now() < deadline {
+    if predecessor.is_some() {
+        // Together with the other process from its first worker on: nobody is told that the service is starting.
+        shared.serve();
+    }
+    let workers = worker::start(&shared, listening, &floor, steered.cells).map_err(ServeError::Listen)?;
+    let is_ending = || ending.load(Ordering::Acquire) || shared.life() == Life::Draining;
+    let deadline = Instant::now() + LISTEN;
+    while !shared.all_listen() && !is_ending() && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    let listeners: Vec<String> =
-        shared.startup.listeners.iter().map(|listener| listener.address.to_string()).collect();
-    if let Some(predecessor) = &predecessor {
-        predecessor.take_over()?;
-    }
-    running.kernel.take_charge();
-    info!(
-        listeners = listeners.join(" "),
-        inherited_sockets = taken_over,
-        workers = workers.len(),
-        policy = digest,
-        "ready"
-    );
-    control.announce_ready(format!("serving on {}", listeners.join(" ")));
     let door = upgrade::door(&state_dir);
-    // Without a door this process serves as well as any, it only cannot be replaced in passing.
-    let opened = host.listen(&door).and_then(|own| own.open().map(|()| own));
-    if let Err(error) = &opened {
-        warn!(path = %door.display(), %error, "upgrades are not possible");
-    }
-    if let Some(predecessor) = predecessor.take() {
-        predecessor.settled();
+    let mut opened = None;
+    let left_alone = is_ending() && predecessor.take().is_some();
+    if !is_ending() {
+        let listeners: Vec<String> =
+            shared.startup.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        if let Some(predecessor) = &predecessor {
+            predecessor.take_over()?;
+        }
+        running.kernel.take_charge();
+        // Without a door this process serves as well as any, it only cannot be replaced in passing.
+        match host.listen(&door).and_then(|own| own.open().map(|()| own)) {
+            Ok(own) => opened = Some(own),
+            Err(error) => warn!(path = %door.display(), %error, "upgrades are not possible"),
+        }
+        info!(
+            listeners = listeners.join(" "),
+            inherited_sockets = taken_over,
+            workers = workers.len(),
+            policy = digest,
+            "ready"
+        );
+        control.announce_ready(format!("serving on {}", listeners.join(" ")));
+        shared.serve();
+        if let Some(predecessor) = predecessor.take() {
+            predecessor.settled();
+        }
     }
 
     let exit = control.join().map_err(|_| ServeError::ControlPanic)?;
+    let successor = host.conclude();
+    if successor.is_none() {
+        // Whoever told the control thread to end before there were workers could not tell these.
+        shared.drain();
+    }
     for worker in workers {
         // A worker that panicked has ended the process already.
         let _ = worker.join();
     }
-    let successor = host.successor();
+    if left_alone {
+        info!(?exit, "told to end before it took over; the other process serves on");
+        return Ok(());
+    }
     if successor.is_none() {
         desk.save();
         Door::remove(&door);
@@ -255,10 +282,11 @@ fn hooks(
     config_path: &Path,
     store: &Arc<Store>,
     desk: &Arc<Desk>,
+    ending: &Arc<AtomicBool>,
 ) -> ControlHooks {
     let starting = || "the data plane is starting".to_owned();
     let (for_retire, for_upgrade) = (plane.clone(), plane.clone());
-    let (leaving, saving) = (desk.clone(), desk.clone());
+    let (saving, ending) = (desk.clone(), ending.clone());
     let (for_reload, for_drain, for_alive, for_ready, for_status, for_config, for_names, for_gauges) = (
         plane.clone(),
         plane.clone(),
@@ -276,6 +304,7 @@ fn hooks(
             None => refused(String::new(), starting(), Value::Null),
         }),
         drain: Box::new(move |deadline| {
+            ending.store(true, Ordering::Release);
             for_drain.get().map_or(Drained::default(), |plane| drain(plane, deadline))
         }),
         retire: Box::new(move |deadline| {
@@ -286,13 +315,7 @@ fn hooks(
         }),
         upgrade: Some(Arc::new(move || {
             let plane = for_upgrade.get().ok_or_else(starting)?;
-            // The other process begins with what this one has learnt.
-            leaving.hand_over();
-            let upgraded = plane.host.upgrade();
-            if upgraded.is_err() {
-                leaving.take_back();
-            }
-            upgraded.map(|pid| format!("process {pid} serves"))
+            plane.host.upgrade(|outcome| outcome.map(|pid| format!("process {pid} serves")))
         })),
         alive: Arc::new(move || match for_alive.get() {
             None => Ok(()),
@@ -305,9 +328,10 @@ fn hooks(
             let plane = for_ready.get().ok_or_else(starting)?;
             match plane.shared.life() {
                 Life::Starting => Err(starting()),
-                Life::Draining => Err("draining".to_owned()),
-                Life::Serving if !plane.shared.has_backend(now()) => Err("no backend is up".to_owned()),
-                Life::Serving => Ok(()),
+                // The service is the other process's, and is as ready as before.
+                Life::Draining if !plane.shared.has_successor() => Err("draining".to_owned()),
+                _ if !plane.shared.has_backend(now()) => Err("no backend is up".to_owned()),
+                _ => Ok(()),
             }
         }),
         status: Arc::new(move || for_status.get().map_or(Value::Null, |plane| status(plane))),
@@ -514,68 +538,6 @@ fn ended(plane: &Plane, deadline: Duration) -> Drained {
         std::thread::park_timeout(Duration::from_millis(20));
     }
     Drained { cut_off: shared.in_flight.load(Ordering::Relaxed) as u64 }
-}
-
-fn status(plane: &Plane) -> Value {
-    let shared = &plane.shared;
-    let generation = shared.generation.load();
-    let now = now().get();
-    let models: Vec<Value> = generation
-        .upstreams
-        .models
-        .iter()
-        .map(|model| {
-            let backends: Vec<Value> = model
-                .backends
-                .iter()
-                .map(|backend| {
-                    json!({
-                        "name": backend.spec.name,
-                        "host": backend.spec.host,
-                        "port": backend.spec.port,
-                        "addresses": **backend.addresses.load(),
-                        "up": backend.health.is_up(now),
-                        "in_flight": backend.health.in_flight(),
-                    })
-                })
-                .collect();
-            json!({ "model": model.name, "up": model.is_up(now), "backends": backends })
-        })
-        .collect();
-    json!({
-        "life": format!("{:?}", shared.life()).to_lowercase(),
-        "generation": generation.serial,
-        "policy_digest": generation.policy.digest_hex(),
-        "classifier": meaning::status(&plane.meaning, generation.reading.as_ref()),
-        "workers": shared.startup.workers.len(),
-        "kernel": plane.kernel.status(),
-        "loads": plane.floor.loads(),
-        "handed_over": plane.floor.handed_over(),
-        "took_over_from": plane.predecessor,
-        "successor": plane.host.successor(),
-        "connections": shared.connections.load(Ordering::Relaxed),
-        "in_flight": shared.in_flight.load(Ordering::Relaxed),
-        "models": models,
-        "sessions": shared.store.stats(),
-    })
-}
-
-/// The configuration in force, without secrets.
-fn summary(generation: &Generation) -> Value {
-    let models: Vec<Value> = generation
-        .policy
-        .models()
-        .iter()
-        .map(|model| json!({ "name": model.name, "loras": model.loras, "quality": model.quality }))
-        .collect();
-    json!({
-        "generation": generation.serial,
-        "policy_digest": generation.policy.digest_hex(),
-        "profile": format!("{:?}", generation.policy.profile()).to_lowercase(),
-        "auto_names": generation.policy.auto_names(),
-        "models": models,
-        "decisions": generation.policy.decision_names().collect::<Vec<_>>(),
-    })
 }
 
 /// Bits that tell this process's flow ids from another's.

@@ -217,6 +217,17 @@ impl Gateway {
         self.follow(pid.unwrap_or_else(|| panic!("no process id in {text:?}")))
     }
 
+    /// Ends it as soon as it has logged something that contains `word`, while it starts.
+    #[track_caller]
+    pub fn start_and_end_at(&mut self, word: &str) -> ExitStatus {
+        assert!(self.child.try_wait().expect("the gateway can be watched").is_some(), "it still runs");
+        let logged = self.log().len();
+        self.child = serve(self.folder.path(), self.start, &self.wrapper);
+        until("it starts", || self.log()[logged..].contains(word));
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
     /// Runs `pintle upgrade`.
     pub fn try_upgrade(&self) -> Output {
         let state = self.state_dir();
@@ -301,7 +312,7 @@ impl Drop for Gateway {
 }
 
 /// Whether a process runs; a dead one that nobody has waited for does not.
-fn runs(pid: Pid) -> bool {
+pub fn runs(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     state.is_some_and(|state| state != 'Z')

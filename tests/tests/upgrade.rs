@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pintle_standin::{Options, StandIn};
-use pintle_tests::gateway::binary;
+use pintle_tests::gateway::{binary, runs};
 use pintle_tests::http::chat_head;
 use pintle_tests::{Agent, ConfigFile, Connection, Driver, Gateway, Model, OnDrop, Start, until};
 use rustix::process::Signal;
@@ -213,7 +213,7 @@ fn what_the_old_process_ends_the_new_one_knows() {
         asking.request("GET /status HTTP/1.1\r\nhost: localhost", b"");
         assert_eq!(asking.response().status, 200, "{driver:?}");
         // An idle client is not cut off: its next request is served, and told to be the last.
-        let last = idle.get("/health");
+        let last = idle.get("/ready");
         assert_eq!((last.status, last.header("connection")), (200, "close"), "{driver:?}");
         idle.assert_closed();
         let mut second = gateway.connect();
@@ -240,6 +240,93 @@ fn what_the_old_process_ends_the_new_one_knows() {
         let again = gateway.connect().chat("s1", &question(false, "and then? [tokens:3]"));
         assert_eq!(gateway.flow(&again.flow())["session"]["before"]["turns"], 2);
     }
+}
+
+#[test]
+fn upgrades_follow_each_other_without_a_pause() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let mut gateway = Gateway::plain(&stand_in);
+    for _ in 0..8 {
+        // Nothing holds the old process: it ends as soon as it may, which is not before all is said.
+        let pid = gateway.upgrade();
+        assert_eq!(gateway.answering(), pid);
+        assert_eq!(gateway.connect().get("/ready").status, 200);
+    }
+    assert!(gateway.wait().success());
+    gateway.signal_successor(Signal::TERM);
+    gateway.wait_for_successors();
+    assert_eq!(gateway.log().matches("drained; bye").count(), 1, "of nine, one was the last");
+    assert!(!gateway.state_dir().join("upgrade.sock").exists(), "and closed the door");
+}
+
+#[test]
+fn who_had_connected_to_the_admin_api_is_answered_by_a_process_that_has_nothing_else_to_do() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let mut gateway = Gateway::plain(&stand_in);
+    let mut silent = Connection::open(gateway.admin_address());
+    // Whoever comes next is accepted after it.
+    gateway.answering();
+    gateway.upgrade();
+    until("the old process has served all that it had", || gateway.log().contains("drained"));
+    silent.request("GET /ready HTTP/1.1\r\nhost: localhost", b"");
+    assert_eq!(silent.response().status, 200, "the service is as ready as before");
+    assert!(gateway.wait().success());
+}
+
+#[test]
+fn a_process_that_is_told_to_end_while_it_starts_ends() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let mut gateway = Gateway::plain(&stand_in);
+    gateway.signal(Signal::TERM);
+    assert!(gateway.wait().success());
+    for word in ["flow journal open", "admin API listens", "worker runs", "ready"] {
+        for _ in 0..3 {
+            assert!(gateway.start_and_end_at(word).success(), "at {word:?}");
+        }
+    }
+    gateway.restart();
+    assert_eq!(gateway.connect().chat("s", &question(false, "hello")).status, 200);
+}
+
+#[test]
+fn a_successor_that_is_told_to_end_while_it_starts_takes_nothing_along() {
+    let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
+    let mut gateway = Gateway::plain(&stand_in);
+    assert_eq!(gateway.connect().chat("s", &question(false, "hello")).status, 200);
+    let pid = gateway.answering();
+    for word in ["flow journal open", "worker runs"] {
+        let logged = gateway.log().len();
+        let output = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| gateway.try_upgrade());
+            until("another process starts", || {
+                gateway.log().get(logged..).is_some_and(|log| log.contains(word))
+            });
+            let child = started(&gateway.log()[logged..]);
+            // It may have taken over by now; then it is the gateway that ends.
+            let _ = rustix::process::kill_process(child, Signal::TERM);
+            asked.join().expect("no panic")
+        });
+        if output.status.success() {
+            println!("at {word:?} it was too late");
+            return;
+        }
+        assert_eq!(gateway.answering(), pid, "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(gateway.connect().chat("s", &question(false, "hello")).status, 200);
+    }
+    // Its door, its memory and its journal are as they were.
+    let next = gateway.upgrade();
+    assert_eq!(gateway.answering(), next);
+    let answer = gateway.connect().chat("s", &question(false, "hello"));
+    assert_eq!(gateway.flow(&answer.flow())["session"]["before"]["turns"], 3);
+}
+
+/// The process that was started to take over, by the log.
+fn started(log: &str) -> rustix::process::Pid {
+    let line = log.lines().find(|line| line.contains("starting a process to take over")).expect("logged");
+    let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("its number");
+    // Fields may be coloured.
+    let digits: String = pid.chars().take_while(char::is_ascii_digit).collect();
+    rustix::process::Pid::from_raw(digits.parse().expect("a number")).expect("a process id")
 }
 
 #[test]
@@ -388,7 +475,7 @@ fn the_service_manager_follows_and_keeps_the_sockets() {
     let new = rustix::process::Pid::from_raw(new).unwrap();
     rustix::process::kill_process(new, Signal::TERM).unwrap();
     await_message(&manager, "STOPPING=1");
-    until("the second process has ended", || rustix::process::test_kill_process(new).is_err());
+    until("the second process has ended", || !runs(new));
     // Between two processes a connection waits in the socket that the service manager has.
     let mut waiting = Connection::open(address);
     waiting.request(&chat_head("s"), question(false, "hello").to_string().as_bytes());

@@ -97,7 +97,8 @@ impl BoundAdmin {
     }
 
     /// Serves while `answers` holds: from the beginning, or from when this process has taken over, until another
-    /// one takes over or the task is dropped. Must run inside a local task set.
+    /// one takes over or the task is dropped. Then it waits for those who have connected here already to be answered.
+    /// Must run inside a local task set.
     pub(crate) async fn serve(mut self, admin: Shared, mut answers: watch::Receiver<bool>) {
         if answers.wait_for(|ours| *ours).await.is_err() {
             return;
@@ -106,15 +107,19 @@ impl BoundAdmin {
             path.ours = true;
         }
         let over = answers.clone();
+        let places = [(); 2].map(|()| Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let [tcp_places, unix_places] = &places;
         let tcp = async {
             let Some((listener, address)) = &self.tcp else { return };
             let router = router(Arc::clone(&admin), address.ip().is_loopback());
-            accept(router, &over, async || listener.accept().await.map(|(stream, _)| stream)).await;
+            accept(router, &over, tcp_places, async || listener.accept().await.map(|(stream, _)| stream))
+                .await;
         };
         let unix = async {
             let Some((listener, _path)) = &self.unix else { return };
             let router = router(Arc::clone(&admin), false);
-            accept(router, &over, async || listener.accept().await.map(|(stream, _)| stream)).await;
+            accept(router, &over, unix_places, async || listener.accept().await.map(|(stream, _)| stream))
+                .await;
         };
         let both = async { tokio::join!(tcp, unix) };
         tokio::select! {
@@ -125,6 +130,10 @@ impl BoundAdmin {
                     path.ours = false;
                 }
             }
+        }
+        for places in &places {
+            // All of them are free when nobody is connected; nobody closes the semaphore.
+            let _ = places.acquire_many(MAX_CONNECTIONS as u32).await;
         }
     }
 }
@@ -191,13 +200,13 @@ fn is_socket(path: &Path) -> bool {
 async fn accept<S>(
     router: Router,
     answers: &watch::Receiver<bool>,
+    places: &Arc<Semaphore>,
     mut next: impl AsyncFnMut() -> io::Result<S>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         let stream = match next().await {
             Ok(stream) => stream,
             Err(error) => {

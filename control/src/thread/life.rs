@@ -1,6 +1,7 @@
 //! What the control thread obeys, from the start to the end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -58,7 +59,10 @@ impl Life {
                             self.answers.send_replace(true);
                         }
                     }
-                    Some(ControlOrder::HandOver { pid, done }) => {
+                    Some(ControlOrder::HandOver { pid, begun, done }) => {
+                        if begun.swap(true, Ordering::AcqRel) {
+                            continue;
+                        }
                         notify::hand_over(pid);
                         self.answers.send_replace(false);
                         // Whoever asked may have given up; the other process serves all the same.
@@ -81,7 +85,7 @@ impl Life {
         urgent: Box<dyn FnOnce(Duration) -> Drained + Send>,
         options: &ControlOptions,
     ) -> Exit {
-        self.lifecycle.advance(Phase::Draining);
+        self.lifecycle.advance(Phase::HandedOver);
         let limit = options.retire;
         tracing::info!(
             to = pid,

@@ -95,6 +95,9 @@ fn hooks(world: &Arc<World>) -> ControlHooks {
     }
 }
 
+/// Longer than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Bench {
     dir: TempDir,
     world: Arc<World>,
@@ -147,7 +150,7 @@ impl Bench {
     }
 
     fn wait_until(&self, path: &str, wanted: u16) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         while self.ask("GET", path).0 != wanted {
             assert!(Instant::now() < end, "{path} never answered {wanted}");
         }
@@ -209,6 +212,50 @@ fn the_end_is_drain_then_journal_then_gone() {
         assert!(crate::journal::find(&dir.path().join("flows"), id).expect("readable").is_some());
         assert!(!dir.path().join("run/admin.sock").exists(), "the socket file is removed");
     });
+}
+
+#[test]
+fn who_has_connected_is_answered_though_another_process_has_taken_over() {
+    let bench = Bench::start(Driver::Auto);
+    bench.control.announce_ready("serving");
+    bench.wait_until("/ready", 200);
+    let address = bench.control.admin_address().expect("TCP is configured");
+    let silent = TcpStream::connect(address).expect("connects");
+    assert_eq!(bench.ask("GET", "/health").0, 200, "accepted after the silent one");
+    assert!(bench.control.remote().hand_over(7));
+    let asked = format!("GET /ready HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    assert_eq!(exchange(silent, &asked).0, 200, "the service is as ready as before");
+    assert_eq!(bench.control.join(), Ok(Exit::Drained));
+}
+
+#[test]
+fn a_hand_over_that_was_given_up_does_not_happen_later() {
+    let dir = TempDir::new().expect("temporary directory");
+    let world = Arc::new(World::default());
+    let (enter, entered) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let mut hooks = hooks(&world);
+    hooks.status = Arc::new(move || {
+        enter.send(()).expect("the test waits");
+        released.lock().expect("no panic").recv().expect("the test lets go");
+        json!({})
+    });
+    let control = ControlThread::spawn(Bench::options(&dir, Driver::Auto), hooks).expect("starts");
+    let bench = Bench { dir, world, control };
+    bench.control.announce_ready("serving");
+    bench.wait_until("/ready", 200);
+    let mut asking = TcpStream::connect(bench.control.admin_address().expect("TCP")).expect("connects");
+    asking.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("sent");
+    entered.recv().expect("asked");
+    assert!(!bench.control.remote().hand_over(7), "the control thread is busy");
+    release.send(()).expect("it waits");
+    // Whatever the order has become: these come after it.
+    for _ in 0..3 {
+        assert_eq!(bench.ask("GET", "/ready").0, 200);
+    }
+    bench.control.shutdown();
+    assert_eq!(bench.control.join(), Ok(Exit::CutOff(2)));
 }
 
 #[test]
@@ -349,7 +396,7 @@ fn an_address_that_others_can_reach_must_be_allowed() {
 #[test]
 fn periodic_work_is_done() {
     let bench = Bench::start(Driver::Auto);
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while bench.world.ticks.load(Ordering::SeqCst) < 3 {
         assert!(Instant::now() < end, "the hook was called too rarely");
         std::thread::yield_now();
@@ -360,7 +407,7 @@ fn periodic_work_is_done() {
 fn dropping_the_handle_ends_the_thread() {
     let Bench { dir, world, control } = Bench::start(Driver::Auto);
     drop(control);
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while dir.path().join("run/admin.sock").exists() {
         assert!(Instant::now() < end, "the control thread goes on without an owner");
         std::thread::yield_now();

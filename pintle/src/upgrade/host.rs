@@ -17,6 +17,7 @@ use pintle_sessions::Store;
 use tracing::{info, warn};
 
 use super::{Channel, Door, MOST_DESCRIPTORS, Message, Offer, PATIENCE, PROTOCOL, START, hear, say};
+use crate::feedback::Desk;
 
 /// Pause between two looks at a starting process.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -71,13 +72,16 @@ pub(crate) struct InKernel {
 pub(crate) struct Host {
     program: Program,
     store: Arc<Store>,
+    desk: Arc<Desk>,
     control: ControlRemote,
     shared: Inherited,
     kernel: InKernel,
     /// Empty once this process has stopped listening.
     listeners: Mutex<Vec<TcpListener>>,
-    /// Held while a process is started to take over.
+    /// Held while a process is started to take over, until whoever asked for it has been told.
     starting: Mutex<()>,
+    /// Held while the service changes hands.
+    handing: Mutex<()>,
     /// A process is taking over, or has.
     offered: AtomicBool,
     /// Process id of the one that has; zero for none.
@@ -85,22 +89,24 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// `shares`: session memory, what feedback has taught, and what the control threads share.
     pub(crate) fn new(
         program: Program,
-        store: Arc<Store>,
+        (store, desk, shared): (Arc<Store>, Arc<Desk>, Inherited),
         control: ControlRemote,
-        shared: Inherited,
         listeners: Vec<TcpListener>,
         kernel: InKernel,
     ) -> Arc<Host> {
         Arc::new(Host {
             program,
             store,
+            desk,
             control,
             shared,
             kernel,
             listeners: Mutex::new(listeners),
             starting: Mutex::new(()),
+            handing: Mutex::new(()),
             offered: AtomicBool::new(false),
             successor: AtomicU32::new(0),
         })
@@ -129,12 +135,27 @@ impl Host {
         Some(self.successor.load(Ordering::Acquire)).filter(|pid| *pid != 0)
     }
 
-    /// Starts the program anew and waits until that process has taken over; returns its process id.
+    /// The process that has taken over, when all has been said to it and to whoever asked for it. To be asked before
+    /// this process ends.
+    pub(crate) fn conclude(&self) -> Option<u32> {
+        let _handed = self.handing.lock().unwrap_or_else(PoisonError::into_inner);
+        let successor = self.successor()?;
+        let _told = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(successor)
+    }
+
+    /// Starts the program anew, waits until that process has taken over, and tells its process id.
     ///
     /// # Errors
-    /// Why it did not, in one sentence.
-    pub(crate) fn upgrade(&self) -> Result<u32, String> {
-        let _turn = self.starting.try_lock().map_err(|_| "an upgrade is under way".to_owned())?;
+    /// Tells why it did not, in one sentence.
+    pub(crate) fn upgrade<T>(&self, tell: impl FnOnce(Result<u32, String>) -> T) -> T {
+        match self.starting.try_lock() {
+            Ok(_turn) => tell(self.start_and_wait()),
+            Err(_) => tell(Err("an upgrade is under way".to_owned())),
+        }
+    }
+
+    fn start_and_wait(&self) -> Result<u32, String> {
         if let Some(pid) = self.successor() {
             return Err(format!("process {pid} has taken over already"));
         }
@@ -143,8 +164,14 @@ impl Host {
         info!(pid = child.id(), program = path, "starting a process to take over");
         let deadline = Instant::now() + START;
         loop {
-            if self.successor() == Some(child.id()) {
-                return Ok(child.id());
+            if self.successor().is_some() {
+                // It may still be on its way.
+                drop(self.handing.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            match self.successor() {
+                Some(pid) if pid == child.id() => return Ok(pid),
+                Some(pid) => return Err(format!("process {pid} has taken over meanwhile")),
+                None => {}
             }
             match child.try_wait() {
                 Ok(None) if Instant::now() < deadline => std::thread::park_timeout(LOOK_AGAIN),
@@ -187,9 +214,11 @@ impl Host {
                     let host = self.clone();
                     let named = std::thread::Builder::new().name("pintle-upgrading".to_owned());
                     // Whoever asked hears that the conversation broke off if there is no thread for it.
-                    let _ = named.spawn(move || match host.upgrade() {
-                        Ok(pid) => drop(say(&channel, &Message::Upgraded { pid }, &[])),
-                        Err(reason) => refuse(&channel, reason),
+                    let _ = named.spawn(move || {
+                        host.upgrade(|outcome| match outcome {
+                            Ok(pid) => drop(say(&channel, &Message::Upgraded { pid }, &[])),
+                            Err(reason) => refuse(&channel, reason),
+                        });
                     });
                 }
                 Ok(_) => refuse(&channel, "that was not expected".to_owned()),
@@ -210,8 +239,11 @@ impl Host {
             return Ok(());
         }
         self.offered.store(true, Ordering::Release);
+        // The other process begins with what this one has learnt up to here.
+        self.desk.hand_over();
         let result = self.offer(channel, &listeners, pid);
         if self.successor().is_none() {
+            self.desk.take_back();
             self.offered.store(false, Ordering::Release);
         }
         result
@@ -251,15 +283,20 @@ impl Host {
             _ => return Err(io::Error::other("it said something else than was expected")),
         }
         channel.set_patience(Some(PATIENCE))?;
+        let _handing = self.handing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Known before the control thread knows, which may end this process's requests in no time.
+        self.successor.store(pid, Ordering::Release);
         if !self.control.hand_over(pid) {
+            self.successor.store(0, Ordering::Release);
             refuse(channel, "it is ending".to_owned());
             return Ok(());
         }
         self.close();
         // From here on it is the one that serves, whether or not it can still say so.
-        let told = say(channel, &Message::Yours, &[]).and_then(|()| hear(channel));
-        self.successor.store(pid, Ordering::Release);
-        told.map(drop)
+        if let Err(error) = say(channel, &Message::Yours, &[]).and_then(|()| hear(channel)) {
+            warn!(pid, %error, "the process that has taken over does not say that it can be upgraded itself");
+        }
+        Ok(())
     }
 }
 
