@@ -279,5 +279,5 @@ fn name_of(settings: &Settings) -> &str {
 /// so that the answer that it gave none comes in time, too.
 pub(crate) fn until(asked: Instant, deadline: Instant) -> Instant {
     let whole = deadline.saturating_duration_since(asked);
-    deadline - (whole / 16).min(Duration::from_millis(100))
+    deadline - (whole / 16).min(Duration::from_millis(500))
 }

@@ -1,8 +1,7 @@
 //! A model whose answers can be foretold, for tests.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::reader::{Entity, Head, ModelError, TextModel, TextReading, TextSession, Wanted};
 use crate::signals::{Shelf, Slot};
@@ -14,7 +13,27 @@ pub(crate) enum Mood {
     Well,
     Fails,
     Panics,
-    Slow(Duration),
+    /// Answers nothing before its [`Gate`] is opened.
+    Held,
+}
+
+/// Holds up who comes, until it is opened.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(open, |open| !*open).unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Embeds by words, each of which is an axis; knows two subjects, one attack and one kind of name.
@@ -24,6 +43,7 @@ pub(crate) struct Words {
     mood: Mood,
     pub(crate) calls: Arc<AtomicUsize>,
     pub(crate) texts: Arc<AtomicUsize>,
+    pub(crate) gate: Arc<Gate>,
     labels: [Vec<String>; 6],
 }
 
@@ -36,6 +56,7 @@ impl Words {
             mood,
             calls: Arc::default(),
             texts: Arc::default(),
+            gate: Arc::default(),
             labels: [
                 owned(&["law", "math", "other"]),
                 owned(&["FACT_CHECK_NEEDED", "NO_FACT_CHECK_NEEDED"]),
@@ -72,7 +93,12 @@ impl TextModel for Words {
     }
 
     fn session(&self) -> Box<dyn TextSession> {
-        Box::new(WordSession { mood: self.mood, calls: self.calls.clone(), texts: self.texts.clone() })
+        Box::new(WordSession {
+            mood: self.mood,
+            calls: self.calls.clone(),
+            texts: self.texts.clone(),
+            gate: self.gate.clone(),
+        })
     }
 }
 
@@ -80,6 +106,7 @@ struct WordSession {
     mood: Mood,
     calls: Arc<AtomicUsize>,
     texts: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
 }
 
 impl TextSession for WordSession {
@@ -90,18 +117,10 @@ impl TextSession for WordSession {
             Mood::Well => {}
             Mood::Fails => return Err(ModelError("out of order".into())),
             Mood::Panics => panic!("a defect"),
-            Mood::Slow(time) => spin(time),
+            Mood::Held => self.gate.pass(),
         }
         out.extend(texts.iter().map(|text| read(text, wanted)));
         Ok(())
-    }
-}
-
-/// Tests may not sleep in the product's way; this keeps a thread busy for a while.
-fn spin(time: Duration) {
-    let until = std::time::Instant::now() + time;
-    while std::time::Instant::now() < until {
-        std::hint::spin_loop();
     }
 }
 

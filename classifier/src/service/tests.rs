@@ -11,7 +11,17 @@ use crate::signals::tests::{EVERYTHING, plan_of};
 use crate::signals::{Question, SignalPlan};
 use crate::testing::{Mood, OneModel, Words};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
+#[track_caller]
+fn until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LONG);
+        std::thread::yield_now();
+    }
+}
 
 fn shelf(moods: &[(&'static str, Mood)]) -> OneModel {
     OneModel(moods.iter().map(|(backend, mood)| Arc::new(Words::new("words", backend, *mood))).collect())
@@ -47,7 +57,7 @@ fn an_answer_is_given_once_and_remembered() {
 
 #[test]
 fn questions_that_gather_while_a_thread_is_busy_share_a_call() {
-    let shelf = shelf(&[("cpu", Mood::Slow(Duration::from_millis(60)))]);
+    let shelf = shelf(&[("cpu", Mood::Held)]);
     let plan = plan_with(&shelf);
     let classifier = Classifier::start(Options::default()).unwrap();
     let (send, receive) = crossbeam_channel::unbounded();
@@ -60,11 +70,10 @@ fn questions_that_gather_while_a_thread_is_busy_share_a_call() {
         let deadline = Instant::now() + LONG;
         asked.push(classifier.ask(plan.clone(), question, deadline, Priority::Request, reply).unwrap());
         if n == 0 {
-            while classifier.status().waiting > 0 {
-                std::thread::yield_now();
-            }
+            until(|| classifier.status().waiting == 0);
         }
     }
+    shelf.0[0].gate.open();
     for _ in 0..17 {
         assert!(measured(&receive.recv_timeout(LONG).unwrap()));
     }
@@ -113,7 +122,7 @@ fn what_would_come_too_late_is_not_computed() {
 
 #[test]
 fn nobody_is_answered_who_has_gone_and_a_full_queue_refuses() {
-    let shelf = shelf(&[("cpu", Mood::Slow(Duration::from_millis(100)))]);
+    let shelf = shelf(&[("cpu", Mood::Held)]);
     let plan = plan_with(&shelf);
     let options = Options { queue: 2, batch: 1, ..Options::default() };
     let classifier = Classifier::start(options).unwrap();
@@ -123,21 +132,14 @@ fn nobody_is_answered_who_has_gone_and_a_full_queue_refuses() {
         classifier.ask(plan.clone(), asks(text), deadline, Priority::Request, reply)
     };
     let busy = ask("a").unwrap();
-    while classifier.status().waiting > 0 {
-        std::thread::yield_now();
-    }
+    until(|| classifier.status().waiting == 0);
     let waiting = (ask("b").unwrap(), ask("c").unwrap());
     assert_eq!(ask("d").map(drop).unwrap_err(), Overloaded);
     drop(waiting);
-    while classifier.status().waiting > 0 {
-        std::thread::yield_now();
-    }
+    shelf.0[0].gate.open();
+    until(|| classifier.status().waiting == 0);
     drop(busy);
-    let started = Instant::now();
-    while classifier.status().abandoned < 2 {
-        assert!(started.elapsed() < LONG);
-        std::thread::yield_now();
-    }
+    until(|| classifier.status().abandoned == 2);
     assert_eq!(shelf.0[0].texts.load(Ordering::SeqCst), 1);
     assert_eq!(classifier.status().refused, 1);
 }
