@@ -10,7 +10,7 @@ use pintle_config::{CheckOptions, Format, MAX_BYTES, Profile, check, load, rende
 use proptest::prelude::*;
 
 /// Far above what a bounded document takes, even unoptimised on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn try_load(bytes: &[u8]) {
     let began = Instant::now();

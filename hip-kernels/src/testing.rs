@@ -31,7 +31,7 @@ pub(crate) fn gpu(target: Target) -> Option<(Emulator, Hip)> {
 
 /// Waits for something that another thread does.
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + Duration::from_secs(90);
     while !done() {
         assert!(Instant::now() < limit, "in vain: {what}");
         std::thread::yield_now();

@@ -1,5 +1,6 @@
 """Pintle and two stand-in models, as processes, for clients that people use."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import urllib.request
 
 import pytest
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 90.0
 
 
 def pintle_binary() -> str:
@@ -19,14 +20,17 @@ def pintle_binary() -> str:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Ports that differ: all are held until the last one is known."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def get_json(url: str):
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         return json.load(response)
 
 
@@ -35,7 +39,7 @@ def wait_for(url: str, process: subprocess.Popen, log: pathlib.Path) -> None:
     while True:
         assert process.poll() is None, f"the process ended early:\n{log.read_text()}"
         try:
-            with urllib.request.urlopen(url, timeout=1) as response:
+            with urllib.request.urlopen(url, timeout=10) as response:
                 if response.status == 200:
                     return
         except OSError:
@@ -87,7 +91,7 @@ def configuration(port: int, admin: int, state: pathlib.Path, models: dict[str, 
         + decision("results", 300, "{operator: AND, conditions: [{type: conversation, name: results}]}", ["large"])
         + decision("hard", 200, "{operator: OR, conditions: [{type: keyword, name: hard}]}", ["large", "small"])
         + decision("everyday", 100, "{operator: AND, conditions: []}", ["small", "large"])
-        + f"global:\n  pintle:\n    workers: 2\n    session: {{capacity: 4096}}\n    state_dir: {state}\n    admin:\n"
+        + f"global:\n  pintle:\n    workers: 2\n    session: {{capacity: 4096}}\n    timeouts: {{connect_ms: 20000}}\n    state_dir: {state}\n    admin:\n"
         f"      listen: 127.0.0.1:{admin}\n      socket: {state}.sock\n"
     )
 
@@ -104,8 +108,8 @@ def gateway(tmp_path_factory):
         processes.append(process)
         wait_for(url, process, log)
 
-    models = {"small": free_port(), "large": free_port()}
-    port, admin = free_port(), free_port()
+    small, large, port, admin = free_ports(4)
+    models = {"small": small, "large": large}
     try:
         for name, model_port in models.items():
             listen = f"127.0.0.1:{model_port}"

@@ -17,7 +17,7 @@ TOOLS = [
 @pytest.fixture
 def client(gateway):
     base_url = gateway.base_url.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=base_url, api_key="unused", max_retries=0, timeout=20) as client:
+    with anthropic.Anthropic(base_url=base_url, api_key="unused", max_retries=0, timeout=60) as client:
         yield client
 
 

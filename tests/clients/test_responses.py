@@ -16,7 +16,7 @@ TOOLS = [
 
 @pytest.fixture
 def client(gateway):
-    with openai.OpenAI(base_url=gateway.base_url, api_key="unused", max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=gateway.base_url, api_key="unused", max_retries=0, timeout=60) as client:
         yield client
 
 

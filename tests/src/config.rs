@@ -153,6 +153,13 @@ impl ConfigFile {
             // The default holds a million sessions, in some 350 MB of file.
             text.push_str("    session: {capacity: 4096}\n");
         }
+        // The defaults are a production machine's; a test machine may be busy for longer.
+        if !self.pintle.contains("timeouts:") {
+            text.push_str("    timeouts: {connect_ms: 20000}\n");
+        }
+        if !self.pintle.contains("classifier:") {
+            text.push_str("    classifier: {deadline_ms: 20000}\n");
+        }
         text
     }
 }

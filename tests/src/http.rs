@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// A read that brings nothing for this long fails the test.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One connection to a server.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub use http::{Connection, Response};
 pub use tls::{Authority, Behind, Manners, TlsServer};
 
 /// How long [`until`] waits before it fails the test.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Pause between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

@@ -4,9 +4,13 @@
 //! handed out is therefore guarded by an exclusive listener on another port for as long as it is in use, and
 //! all of them lie below the kernel's range for outgoing connections.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::process;
+
+/// Where nobody listens. A port that was free a moment ago may be another test's by now; this one is tcpmux's, which
+/// no system hands out.
+pub const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 const PORTS: Range<u16> = 12_000..17_000;
 const GUARD_OFFSET: u16 = 8_000;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use pintle_standin::{Options, StandIn};
 use pintle_tests::alone::alone;
 use pintle_tests::gateway::binary;
+use pintle_tests::ports::NOBODY;
 use pintle_tests::{Backend, ConfigFile, Driver, Gateway, Model, Start, skip, until};
 use serde_json::{Value, json};
 
@@ -65,10 +66,9 @@ fn answers_and_failures_say_what_the_kernel_knew() {
 
 #[test]
 fn connects_that_fail_are_counted_and_nothing_is_told_where_telemetry_is_off() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let stand_in = StandIn::spawn(Options::for_model("small")).unwrap();
     let mut model = Model::on(&[&stand_in], 0.1, 0.5);
-    model.backends.push(Backend::at(nobody));
+    model.backends.push(Backend::at(NOBODY));
     let config = ConfigFile::plain(vec![model]);
     let gateway = Gateway::start(&config);
     for n in 0..4 {

@@ -33,7 +33,7 @@ fn a_whole_answer_comes_back_with_its_headers() {
 #[test]
 fn a_stream_arrives_while_it_is_spoken() {
     let stand_in =
-        StandIn::spawn(Options { tokens_per_second: 50.0, ..Options::for_model("small") }).unwrap();
+        StandIn::spawn(Options { tokens_per_second: 10.0, ..Options::for_model("small") }).unwrap();
     let gateway = Gateway::plain(&stand_in);
     let body = json!({ "model": "auto", "stream": true, "stream_options": { "include_usage": true },
         "messages": [{ "role": "user", "content": "go on [tokens:40]" }] });

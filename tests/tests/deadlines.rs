@@ -7,6 +7,9 @@ use pintle_tests::http::chat_head;
 use pintle_tests::{ConfigFile, Connection, Gateway, Model, until};
 use serde_json::json;
 
+/// Far beyond the deadlines of these tests, and before anything else would end the wait.
+const LATE: Duration = Duration::from_secs(20);
+
 fn gateway(stand_in: &StandIn, timeouts: &str) -> Gateway {
     let config = ConfigFile::plain(vec![Model::on(&[stand_in], 0.1, 0.5)]);
     Gateway::start(&config.with(&format!("timeouts: {{{timeouts}}}")))
@@ -25,7 +28,7 @@ fn assert_timed_out(connection: &mut Connection, since: Instant, millis: u64) {
     }
     let waited = since.elapsed();
     assert!(waited >= Duration::from_millis(millis * 9 / 10), "closed after {waited:?}");
-    assert!(waited < Duration::from_millis(millis + 10_000), "closed after {waited:?}");
+    assert!(waited < LATE, "closed after {waited:?}");
 }
 
 #[test]
@@ -47,9 +50,9 @@ fn dripping_bytes_do_not_extend_the_head_deadline() {
     connection.send("GET /health HTTP/1.1\r\nx: ");
     until("the gateway gives up", || {
         std::thread::park_timeout(Duration::from_millis(50));
-        !connection.try_send("a") || start.elapsed() > Duration::from_secs(5)
+        !connection.try_send("a") || start.elapsed() > LATE
     });
-    assert!(start.elapsed() < Duration::from_secs(5), "dripping kept the connection alive");
+    assert!(start.elapsed() < LATE, "dripping kept the connection alive");
 }
 
 #[test]
@@ -66,12 +69,12 @@ fn a_body_that_stalls_is_given_up() {
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
     let stand_in = stand_in();
-    let gateway = gateway(&stand_in, "keep_alive_ms: 400, head_ms: 400");
+    let gateway = gateway(&stand_in, "keep_alive_ms: 1500, head_ms: 1500");
     let mut connection = gateway.connect();
     assert_eq!(connection.get("/health").status, 200);
     let start = Instant::now();
     connection.assert_closed();
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < LATE);
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn a_half_closed_client_gets_its_answer_or_an_end_but_no_hang() {
         assert_eq!(response.status, 200);
     }
     connection.assert_closed();
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < LATE);
     until("nothing is left behind", || stand_in.stats().in_flight == 0);
 }
 
@@ -111,7 +114,7 @@ fn a_model_that_does_not_begin_is_a_504() {
     let start = Instant::now();
     let response = gateway.connect().chat("s1", &body);
     response.assert_openai_error(504);
-    assert!(start.elapsed() >= Duration::from_millis(360) && start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() >= Duration::from_millis(360) && start.elapsed() < LATE);
     until("the model was told to stop", || stand_in.stats().aborted == 1);
     assert_eq!(stand_in.stats().requests, 1, "a request that was sent is not sent twice");
     let flow = gateway.flow(&response.flow());
@@ -121,7 +124,8 @@ fn a_model_that_does_not_begin_is_a_504() {
 
 #[test]
 fn a_stream_that_stalls_is_cut() {
-    let stand_in = StandIn::spawn(Options { tokens_per_second: 0.2, ..Options::for_model("small") }).unwrap();
+    let stand_in =
+        StandIn::spawn(Options { tokens_per_second: 0.04, ..Options::for_model("small") }).unwrap();
     let gateway = gateway(&stand_in, "stream_idle_ms: 400");
     let mut connection = gateway.connect();
     let body = json!({ "model": "auto", "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
@@ -135,6 +139,6 @@ fn a_stream_that_stalls_is_cut() {
         }
     };
     assert!(ended.is_err(), "a cut stream must not look complete");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < LATE);
     until("the model was told to stop", || stand_in.stats().aborted == 1);
 }

@@ -18,7 +18,7 @@ fn ports_are_free() -> bool {
 /// Both tests use the fixed ports, so they are one.
 #[test]
 fn the_demonstration_runs_and_ctrl_c_ends_it_cleanly() {
-    assert!(ports_are_free(), "the demonstration's ports are taken on this machine");
+    until("the demonstration's ports are free on this machine", ports_are_free);
     let output = pintle_tests::pintle(&["demo".as_ref(), "--config".as_ref(), example().as_os_str()]);
     let text = String::from_utf8(output.stdout).unwrap();
     let progress = String::from_utf8_lossy(&output.stderr).into_owned();

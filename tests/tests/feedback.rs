@@ -113,7 +113,7 @@ fn what_was_taken_outlives_a_process_that_is_killed_in_the_next_moment() {
 #[test]
 fn what_is_inferred_counts_less_and_a_session_has_its_own_successes() {
     let (small, large) = pair();
-    let gateway = Gateway::start(&config(&small, &large, "rl_driven"));
+    let mut gateway = Gateway::start(&config(&small, &large, "rl_driven"));
     let inferred = json!({ "winner_model": "large", "decision_name": "rated", "feedback_type": "satisfied",
         "confidence": 0.5, "user_id": "ada", "session_id": "s1" });
     assert_eq!(say(&gateway, &inferred).status, 200);
@@ -121,7 +121,7 @@ fn what_is_inferred_counts_less_and_a_session_has_its_own_successes() {
     let flow = say(&gateway, &json!({ "winner_model": "small", "session_id": "0123456789abcdef" }));
     assert_eq!(flow.status, 400, "a key that no session has: {}", flow.text());
     gateway.signal(Signal::TERM);
-    until("it is written down", || gateway.state_dir().join("experience.json").is_file());
+    gateway.wait();
     let kept = std::fs::read_to_string(gateway.state_dir().join("experience.json")).unwrap();
     let kept: Value = serde_json::from_str(&kept).unwrap();
     assert_eq!(kept["overall"]["beliefs"]["large"]["alpha"], json!(1.25), "{kept}");

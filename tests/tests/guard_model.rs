@@ -31,7 +31,8 @@ const ROUTING: &str = r#"  signals:
       modelRefs: [{model: m}]
 "#;
 
-const DEADLINE: Duration = Duration::from_millis(2000);
+/// Long enough for a busy machine to judge a text, and to give one up in time.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 struct Bench {
     _model: StandIn,
@@ -109,22 +110,27 @@ fn a_guard_that_does_not_judge_opens_nothing_and_spoils_nothing() {
     assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown deadline"));
     assert!(!math.starts_with("unknown"), "what others measure is known: {math}");
 
-    let (decision, attack, _) = asked(&bench, "[500]");
-    assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown classifier_failed"));
-    let asked_so_far = guard.asked();
-    assert_eq!(asked(&bench, "hello again").1, "unknown classifier_failed", "it rests");
-    assert_eq!(guard.asked(), asked_so_far);
-    let started = Instant::now();
-    while asked(&bench, &format!("hello {:?}", started.elapsed())).0 != "trusted" {
-        assert!(started.elapsed() < Duration::from_secs(10), "it is asked again after its rest");
-    }
+    let mut texts = 0;
+    let mut next = |text: &str| {
+        texts += 1;
+        asked(&bench, &format!("{text} {texts}"))
+    };
+    // A rest is short, and this machine may be slow: then the next text is judged, and the guard has to fail again.
+    until("it rests after a failure", || {
+        let (decision, attack, _) = next("[500]");
+        assert_eq!((decision.as_str(), attack.as_str()), ("rest", "unknown classifier_failed"));
+        let asked_so_far = guard.asked();
+        let (_, attack, _) = next("hello");
+        attack == "unknown classifier_failed" && guard.asked() == asked_so_far
+    });
+    until("it is asked again after its rest", || next("hello").0 == "trusted");
 }
 
 #[test]
 fn nobody_is_asked_for_a_client_that_has_gone() {
     let guard = Guard::start();
     // One call at a time: what comes second waits.
-    let bench = start_with(&guard, Duration::from_secs(4), ", external_calls: 1");
+    let bench = start_with(&guard, DEADLINE, ", external_calls: 1");
     let open = || {
         let status = bench.gateway.admin("/status").json();
         status["data_plane"]["classifier"]["external"][0]["open"].as_u64().unwrap()

@@ -146,12 +146,13 @@ fn the_guard_is_managed_by_command_and_by_configuration() {
         // What is there stays.
         let mut there_before = Connection::over(there_before);
         assert_eq!(there_before.chat("s", &hello()).status, 200);
+        until("the packet has been judged", || guard()["rules"][0]["hits"].as_u64() >= Some(1));
         let rule = &guard()["rules"][0];
         assert_eq!(
             (&rule["prefix"], &rule["verdict"], &rule["origin"]),
             (&json!(FOE), &json!("deny"), &json!("operator"))
         );
-        assert!(rule["hits"].as_u64() >= Some(1) && rule["expires_in_s"].as_u64() > Some(3500), "{rule}");
+        assert!(rule["expires_in_s"].as_u64() > Some(3000), "{rule}");
         let table = run(&["guard", "ls"]);
         assert!(table.starts_with("the guard enforces: ") && table.contains(FOE), "{table}");
         until("the guard's numbers are published", || {
@@ -184,7 +185,7 @@ fn the_guard_is_managed_by_command_and_by_configuration() {
         reload("{interfaces: [lo, elsewhere], mode: enforce, syns_per_second: 1, burst: 2}");
         let log = gateway.log();
         assert!(log.contains("the guard changes its interfaces at a restart"), "{log}");
-        assert!((0..4).any(|_| from_foe(&gateway, ONE_SYN).is_err()), "two at once, and one a second");
+        until("one of many is over the rate", || from_foe(&gateway, ONE_SYN).is_err());
         assert!(guard()["counters"]["dropped_over_rate"].as_u64() >= Some(1));
         reload("{}");
         assert_eq!(kernel(&gateway)["guard"]["why"], "switched off, xdp on lo");

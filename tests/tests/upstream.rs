@@ -1,20 +1,16 @@
 //! Promise: a dead or failing backend gets a clear answer, and a request is tried again only if nothing of it
 //! was sent.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use pintle_standin::{Options, StandIn};
 use pintle_tests::http::chat_head;
+use pintle_tests::ports::NOBODY;
 use pintle_tests::{Backend, ConfigFile, Gateway, Model};
 use serde_json::{Value, json};
 
 fn chat(text: &str) -> Value {
     json!({ "model": "auto", "messages": [{ "role": "user", "content": text }] })
-}
-
-/// An address where nothing listens, because its listener has just gone.
-fn dead_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 fn model(addresses: &[SocketAddr]) -> Model {
@@ -31,7 +27,7 @@ fn model(addresses: &[SocketAddr]) -> Model {
 
 #[test]
 fn a_dead_backend_is_a_502_or_503_in_the_clients_dialect() {
-    let gateway = Gateway::start(&ConfigFile::plain(vec![model(&[dead_address()])]));
+    let gateway = Gateway::start(&ConfigFile::plain(vec![model(&[NOBODY])]));
     let mut connection = gateway.connect();
     for _ in 0..12 {
         let response = connection.chat("s1", &chat("hi"));
@@ -48,7 +44,7 @@ fn a_dead_backend_is_a_502_or_503_in_the_clients_dialect() {
 #[test]
 fn another_backend_of_the_model_takes_over() {
     let live = StandIn::spawn(Options::for_model("small")).unwrap();
-    let gateway = Gateway::start(&ConfigFile::plain(vec![model(&[dead_address(), live.address()])]));
+    let gateway = Gateway::start(&ConfigFile::plain(vec![model(&[NOBODY, live.address()])]));
     let mut connection = gateway.connect();
     for n in 0..20 {
         let response = connection.chat(&format!("s{n}"), &chat("hi"));
@@ -60,7 +56,7 @@ fn another_backend_of_the_model_takes_over() {
 #[test]
 fn a_retried_request_is_recorded_as_such() {
     let live = StandIn::spawn(Options::for_model("small")).unwrap();
-    let mut first = model(&[dead_address(), live.address()]);
+    let mut first = model(&[NOBODY, live.address()]);
     first.backends[0].weight = 1_000;
     let gateway = Gateway::start(&ConfigFile::plain(vec![first]));
     let response = gateway.connect().chat("s1", &chat("hi"));

@@ -109,8 +109,10 @@ fn guards(started: &Started) {
     let wait = Duration::from_millis(200);
     guard.deny("127.0.0.5".parse().unwrap(), None).unwrap();
     assert!(room::connect_from(from, to, wait).is_err());
-    assert!(guard.counters().dropped_denied >= 1);
-    assert!(guard.rules()[0].hits >= 1);
+    let ends = std::time::Instant::now() + Duration::from_secs(60);
+    while guard.counters().dropped_denied == 0 || guard.rules()[0].hits == 0 {
+        assert!(std::time::Instant::now() < ends, "it was not the guard");
+    }
     assert!(guard.remove("127.0.0.5".parse().unwrap()).unwrap());
     assert!(room::connect_from(from, to, Duration::from_secs(5)).is_ok());
 }

@@ -72,7 +72,7 @@ impl Victim {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         // The kernel lets go a moment later.
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         while !self.loaded().is_empty() {
             assert!(Instant::now() < end, "left behind: {:?}", self.loaded());
         }

@@ -125,7 +125,7 @@ fn a_source_has_its_rate() {
         // Addresses of one IPv6 network share a rate, and IPv4 addresses do not.
         syns(&[FAR[0], FAR[0], FAR[0], FAR[0], FAR[0], FAR[0], FAR[1], FAR[2]]);
         syns(&[FAR[3], FAR[4], FAR[3], FAR[4], FAR[3], FAR[4], FAR[5]]);
-        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let until = std::time::Instant::now() + Duration::from_secs(60);
         while guard.counters().syns < 15 && std::time::Instant::now() < until {}
         let counters = guard.counters();
         assert_eq!((counters.syns, counters.dropped_over_rate), (15, counters.over_rate));
@@ -190,12 +190,13 @@ fn rules_end() {
         let far = Far::make();
         let servers = servers();
         let guard = Guard::attach(&options(Hook::Auto)).unwrap();
-        guard.deny(prefix(FAR[0]), Some(Duration::from_millis(700))).unwrap();
+        guard.deny(prefix(FAR[0]), Some(Duration::from_secs(4))).unwrap();
         guard.deny(prefix(FAR[1]), Some(Duration::from_secs(3600))).unwrap();
         assert!(is_kept_out(&far, FAR[0], &servers));
-        assert_eq!(guard.rules()[1].expires_in_s, Some(3600));
+        let expires = guard.rules()[1].expires_in_s.unwrap();
+        assert!((3000..=3600).contains(&expires), "{expires}");
         assert_eq!(guard.expire(), 0);
-        let ends = std::time::Instant::now() + Duration::from_secs(5);
+        let ends = std::time::Instant::now() + Duration::from_secs(60);
         // It ends in the kernel by itself; forgetting it comes second.
         while is_kept_out(&far, FAR[0], &servers) {
             assert!(std::time::Instant::now() < ends);
@@ -240,7 +241,7 @@ fn a_syn_is_found_behind_whatever_stands_before_it() {
         let guard = Guard::attach(&Options { ports: vec![443], ..options(hook) }).unwrap();
         guard.deny(prefix("0.0.0.0/0"), None).unwrap();
         guard.deny(prefix("::/0"), None).unwrap();
-        let see = |family: usize, shape: Shape| {
+        let see = |family: usize, shape: Shape, expected: (u64, u64)| {
             let before = guard.counters();
             let (from, to): (IpAddr, IpAddr) = [
                 (FAR[0].parse().unwrap(), NEAR[0].parse().unwrap()),
@@ -248,38 +249,42 @@ fn a_syn_is_found_behind_whatever_stands_before_it() {
             ][family];
             let frame = frames::frame(from, to, shape);
             far.run(move || frames::send("far0", &[frame])).unwrap();
-            // A frame is through the program when sendto returns, or shortly after.
-            let until = std::time::Instant::now() + Duration::from_millis(100);
-            loop {
+            // A frame is through the program when sendto returns, or shortly after; what is expected is waited for.
+            let patience =
+                if expected == (0, 0) { Duration::from_millis(100) } else { Duration::from_secs(60) };
+            let until = std::time::Instant::now() + patience;
+            let seen = loop {
                 let after = guard.counters();
                 let seen = (after.syns - before.syns, after.unreadable - before.unreadable);
                 if seen != (0, 0) || std::time::Instant::now() > until {
                     break seen;
                 }
-            }
+            };
+            assert_eq!(seen, expected, "{family} {shape:?}");
         };
         let (found, nothing, deep) = ((1, 0), (0, 0), (0, 1));
         for family in [0, 1] {
-            assert_eq!(see(family, PLAIN), found);
-            assert_eq!(see(family, Shape { flags: SYN | ACK, ..PLAIN }), nothing);
-            assert_eq!(see(family, Shape { flags: ACK, ..PLAIN }), nothing);
-            assert_eq!(see(family, Shape { flags: SYN | RST, ..PLAIN }), nothing);
+            see(family, PLAIN, found);
+            see(family, Shape { flags: SYN | ACK, ..PLAIN }, nothing);
+            see(family, Shape { flags: ACK, ..PLAIN }, nothing);
+            see(family, Shape { flags: SYN | RST, ..PLAIN }, nothing);
             // Congestion notification asks with two more flags.
-            assert_eq!(see(family, Shape { flags: SYN | 0xc0, ..PLAIN }), found);
-            assert_eq!(see(family, Shape { tags: &[0x8100], ..PLAIN }), found);
-            assert_eq!(see(family, Shape { tags: &[0x88a8, 0x8100], ..PLAIN }), found);
+            see(family, Shape { flags: SYN | 0xc0, ..PLAIN }, found);
+            see(family, Shape { tags: &[0x8100], ..PLAIN }, found);
+            see(family, Shape { tags: &[0x88a8, 0x8100], ..PLAIN }, found);
             // The stack has taken one tag off before tcx sees the packet.
             let tags = &[0x88a8, 0x8100, 0x8100];
-            assert_eq!(see(family, Shape { tags, ..PLAIN }), if hook == Hook::Xdp { deep } else { found });
+            see(family, Shape { tags, ..PLAIN }, if hook == Hook::Xdp { deep } else { found });
         }
-        assert_eq!(see(0, Shape { options: 10, ..PLAIN }), found);
-        assert_eq!(see(0, Shape { fragment: 0x2000, ..PLAIN }), found, "the first fragment");
-        assert_eq!(see(0, Shape { fragment: 0x2001, ..PLAIN }), nothing);
-        assert_eq!(see(1, Shape { extensions: &[(0, 0)], ..PLAIN }), found);
-        assert_eq!(see(1, Shape { extensions: &[(60, 4), (43, 2)], ..PLAIN }), found);
-        assert_eq!(see(1, Shape { extensions: &[(44, 0)], ..PLAIN }), found);
-        assert_eq!(see(1, Shape { extensions: &[(44, 0)], fragment: 5, ..PLAIN }), nothing);
-        assert_eq!(see(1, Shape { extensions: &[(0, 0), (60, 0), (43, 0)], ..PLAIN }), deep);
+        see(0, Shape { options: 10, ..PLAIN }, found);
+        // The first fragment.
+        see(0, Shape { fragment: 0x2000, ..PLAIN }, found);
+        see(0, Shape { fragment: 0x2001, ..PLAIN }, nothing);
+        see(1, Shape { extensions: &[(0, 0)], ..PLAIN }, found);
+        see(1, Shape { extensions: &[(60, 4), (43, 2)], ..PLAIN }, found);
+        see(1, Shape { extensions: &[(44, 0)], ..PLAIN }, found);
+        see(1, Shape { extensions: &[(44, 0)], fragment: 5, ..PLAIN }, nothing);
+        see(1, Shape { extensions: &[(0, 0), (60, 0), (43, 0)], ..PLAIN }, deep);
     });
 }
 

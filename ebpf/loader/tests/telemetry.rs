@@ -23,7 +23,7 @@ fn sums(telemetry: &Telemetry, endpoint: Endpoint) -> Sums {
 
 /// Waits for what the kernel does a moment later.
 fn until(what: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         if what() {
             return true;
@@ -90,7 +90,7 @@ fn connections_are_added_up_for_both_ends() {
             let here = sums(&telemetry, Endpoint::Listener(to.port()));
             assert_eq!((upstream.established, upstream.connects, upstream.closed), (5, 5, 0));
             assert_eq!((here.established, here.connects), (5, 0));
-            assert!(upstream.connect_us > 0 && upstream.connect_us < 5_000_000, "{upstream:?}");
+            assert!(upstream.connect_us > 0 && upstream.connect_us < 60_000_000, "{upstream:?}");
             assert!(upstream.min_rtt_us > 0 && upstream.min_rtt_us <= upstream.last_srtt_us, "{upstream:?}");
             let (last, _) = streams.pop().unwrap();
             let known = srtt(&last);

@@ -20,8 +20,8 @@ const OPTIONS: Options = Options {
     slots: 2,
     queue: 16,
     wait: Duration::ZERO,
-    watchdog: Duration::from_secs(20),
-    load_limit: Duration::from_secs(20),
+    watchdog: Duration::from_secs(90),
+    load_limit: Duration::from_secs(90),
     retry_after: Duration::from_millis(1),
 };
 

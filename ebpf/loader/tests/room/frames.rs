@@ -9,7 +9,7 @@ pub(crate) const ACK: u8 = 0x10;
 pub(crate) const RST: u8 = 0x04;
 
 /// What stands between Ethernet and TCP.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     /// Tags of the given types.
     pub(crate) tags: &'static [u16],
