@@ -111,6 +111,19 @@ fn what_was_taken_outlives_a_process_that_is_killed_in_the_next_moment() {
 }
 
 #[test]
+fn what_was_taken_before_an_upgrade_the_next_process_knows() {
+    let (small, large) = pair();
+    let mut gateway = Gateway::start(&config(&small, &large, "elo"));
+    let opinion = json!({ "winner_model": "large", "loser_model": "small", "decision_name": "rated" });
+    for wins in 1..=4 {
+        assert_eq!(say(&gateway, &opinion).status, 200);
+        gateway.upgrade();
+        let ratings = gateway.admin("/api/v1/ratings").json();
+        assert_eq!(ratings["ratings"][0]["wins"], wins, "{ratings}");
+    }
+}
+
+#[test]
 fn what_is_inferred_counts_less_and_a_session_has_its_own_successes() {
     let (small, large) = pair();
     let mut gateway = Gateway::start(&config(&small, &large, "rl_driven"));
