@@ -198,11 +198,12 @@ impl Fixed<'_> {
 }
 
 /// Opens an event whose data begins with its type.
-fn event(out: &mut Vec<u8>, kind: &str) {
+pub(crate) fn event(out: &mut Vec<u8>, kind: &str) {
     put(out, format_args!("event: {kind}\ndata: {{\"type\":\"{kind}\","));
 }
 
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+/// Writes at the end.
+pub(crate) fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to a Vec cannot fail.
     let _ = out.write_fmt(text);
 }

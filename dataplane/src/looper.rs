@@ -6,8 +6,14 @@
 //!
 //! # What goes to one model all the same
 //!
-//! A turn that is held (an open tool loop, state at a provider), a request that names its model, and one in which no
-//! user says anything.
+//! A turn that is held (an open tool loop, state at a provider), a request that names its model, one in which no
+//! user says anything, and one that is to be answered in the background.
+//!
+//! # One API
+//!
+//! Each call is made in the client's own API, and the answer is one of it. What that API cannot say is refused before
+//! anybody is asked: several answers in one message of Anthropic's, or how sure a model was where no log probabilities
+//! are told.
 //!
 //! # Why in one task
 //!
@@ -34,6 +40,7 @@ use crate::attempt::Caller;
 use crate::bill;
 use crate::commit::Commit;
 use crate::connection::{Body, Connection, Exchange, GONE, Next, gone};
+use crate::edit::sub_call;
 use crate::extract;
 use crate::failure::Failure;
 use crate::http::head::Field;
@@ -44,6 +51,7 @@ use crate::meters::Turn;
 use crate::relay;
 use crate::shared::Generation;
 use crate::turn::{self, Plan};
+use crate::upstream::backend::Backend;
 use call::{Done, Errand};
 use compose::{Choice, Reply};
 use gang::Gang;
@@ -65,35 +73,78 @@ pub(crate) struct Asked {
     logprobs: bool,
 }
 
-/// Reads what the client asks; `None` if no user says anything.
+/// Reads what the client asks; `None` if one model is to be asked all the same.
 ///
 /// # Errors
-/// A request in an API that has no word for such an answer.
+/// A request in an API that has no word for what the algorithm needs or gives, or that no candidate's backends speak.
 pub(crate) fn asked(
     connection: &Connection,
     exchange: &Exchange,
     body: Body,
     several: &Several,
 ) -> Result<Option<Asked>, Failure> {
-    if exchange.dialect() != Dialect::OpenAiChat {
-        let message = format!(
-            "This request is answered by several models ({}), which {} cannot carry; ask at {}, or name a model.",
-            several.name(),
-            local::path(exchange.dialect()),
-            local::path(Dialect::OpenAiChat),
-        );
-        return Err(Failure::client(400, "unsupported_api", message).about("model"));
-    }
+    let dialect = exchange.dialect();
     let mut spans = connection.worker.spans.borrow_mut();
     let text = turn::scan(connection, exchange, body, &mut spans)?;
     let options = extract::Options { session_header: "", trusted_identity: false, key: &|_, _| 0 };
     let needs = Needs { current_user: true, ..Needs::default() };
     let facts = extract::facts(connection.head.view(&connection.input), text, &spans, needs, &options);
     let question = facts.texts.current_user.to_string();
-    let logprobs = Row::document(text).and_then(|top| top.value(text, "logprobs"));
-    let logprobs = logprobs.is_some_and(|value| text.get(value.range()) == Some("true"));
-    let asked = Asked { question, include_usage: spans.include_usage, logprobs };
-    Ok(Some(asked).filter(|asked| !asked.question.is_empty()))
+    let top = Row::document(text);
+    let value = |name: &str| top.as_ref().and_then(|top| top.value(text, name));
+    let is_true = |name: &str| value(name).and_then(|value| text.get(value.range())) == Some("true");
+    // Such a request is answered at once with a promise, and the answer fetched from the one who made it.
+    let background = dialect == Dialect::OpenAiResponses && is_true("background");
+    if question.is_empty() || background {
+        return Ok(None);
+    }
+    check(exchange, several)?;
+    let logprobs = match dialect {
+        Dialect::OpenAiChat => is_true("logprobs"),
+        Dialect::OpenAiResponses => value("include")
+            .and_then(|value| Row::array(text, value))
+            .is_some_and(|include| sub_call::includes(text, &include)),
+        Dialect::AnthropicMessages => false,
+    };
+    Ok(Some(Asked { question, include_usage: spans.include_usage, logprobs }))
+}
+
+/// Whether the client's API has words for the algorithm, and any candidate speaks it.
+fn check(exchange: &Exchange, several: &Several) -> Result<(), Failure> {
+    let (dialect, generation) = (exchange.dialect(), &exchange.generation);
+    let path = local::path(dialect);
+    let refuse = |why: String| {
+        let message = format!("This request is answered by several models ({}), {why}.", several.name());
+        Err(Failure::client(400, "unsupported_api", message).about("model"))
+    };
+    if dialect == Dialect::AnthropicMessages {
+        let elsewhere = format!(
+            "ask at {} or {}",
+            local::path(Dialect::OpenAiChat),
+            local::path(Dialect::OpenAiResponses)
+        );
+        if several.gives_all() {
+            return refuse(format!("and {path} has room for one answer; {elsewhere}, or name a model"));
+        }
+        if several.needs_logprobs() {
+            return refuse(format!(
+                "which are judged by log probabilities, and {path} has none; {elsewhere}, name a model, or configure \
+                 self_verify or automix_entailment as the decision's confidence_method"
+            ));
+        }
+    }
+    let speaks = |backend: &Backend| backend.spec.path(dialect).is_some();
+    let models = || several.targets().iter().map(|target| &generation.upstreams.models[target.model.index()]);
+    if models().any(|model| model.backends.is_empty() || model.backends.iter().any(|backend| speaks(backend)))
+    {
+        return Ok(());
+    }
+    let spoken = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages]
+        .into_iter()
+        .filter(|other| models().flat_map(|model| &model.backends).any(|b| b.spec.path(*other).is_some()))
+        .map(local::path);
+    let others = spoken.collect::<Vec<_>>().join(" or ");
+    refuse(format!("none of which is served by a backend that speaks {path}; ask at {others}"))
 }
 
 /// Asks the models, answers the client and records the turn.
@@ -272,11 +323,8 @@ async fn answer(
         logprobs: asked.logprobs,
         more: &rounds(several, run, policy),
     };
-    let (kind, body): (&[u8], _) = if plan.stream {
-        (b"text/event-stream", reply.events(asked.include_usage))
-    } else {
-        (b"application/json", reply.whole())
-    };
+    let kind: &[u8] = if plan.stream { b"text/event-stream" } else { b"application/json" };
+    let body = reply.body(exchange.dialect(), plan.stream, asked.include_usage);
     let mut used: SmallVec<[&str; 4]> = SmallVec::new();
     for (target, _) in (0..run.iterations()).filter_map(|id| run.answer(id)) {
         let name = policy.target_name(target);

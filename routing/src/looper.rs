@@ -223,6 +223,20 @@ impl Plan {
         matches!(&self.kind, Kind::Confidence(Confidence { tokens: TokenFilter::ToolCallArguments, .. }))
     }
 
+    /// Answers are judged by the log probabilities of their tokens, and one without them is not accepted.
+    pub const fn needs_logprobs(&self) -> bool {
+        let by_tokens = match &self.kind {
+            Kind::Confidence(confidence) => confidence.method.top_logprobs().is_some(),
+            Kind::Ratings | Kind::Remom(_) => false,
+        };
+        by_tokens && matches!(self.profile, Profile::Pintle)
+    }
+
+    /// Every answer is given to the client.
+    pub const fn gives_all(&self) -> bool {
+        matches!(self.kind, Kind::Ratings)
+    }
+
     /// The margin of a token that came without another to compare it with; `None` leaves it out of the mean.
     pub const fn lone_margin(&self) -> Option<f64> {
         match self.profile {

@@ -102,7 +102,10 @@ impl Turn {
             model,
             stream,
             include_usage: dialect != Dialect::Chat || root["stream_options"]["include_usage"] == true,
-            logprobs: root["logprobs"] == true,
+            logprobs: root["logprobs"] == true
+                || root["include"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|name| name == "message.output_text.logprobs")),
             messages: list.iter().map(message).collect(),
             tools,
             tool_choice: tool_choice(&root["tool_choice"]),

@@ -254,21 +254,13 @@ fn a_tool_loop_stays_with_the_model_whose_call_it_is() {
 }
 
 #[test]
-fn a_named_model_is_asked_alone_and_other_apis_are_told_where_to_go() {
+fn a_named_model_is_asked_alone() {
     let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
     let gateway = gateway(&small, &large, BY_LOGPROB, "");
-    let mut connection = gateway.connect();
     let mut named = chat("why?");
     named["model"] = "small".into();
-    assert_eq!(connection.chat("s", &named).model(), "small");
+    assert_eq!(gateway.connect().chat("s", &named).model(), "small");
     assert_eq!(large.stats().requests, 0);
-    let body = json!({ "model": "auto", "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }] });
-    let head = "POST /v1/messages HTTP/1.1\r\nhost: test\r\ncontent-type: application/json";
-    connection.request(head, body.to_string().as_bytes());
-    let response = connection.response();
-    assert_eq!(response.status, 400, "{}", response.text());
-    let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("/v1/chat/completions"), "{message}");
 }
 
 #[test]
@@ -324,4 +316,155 @@ fn a_client_that_leaves_ends_all_calls() {
     until("it is recorded", || {
         gateway.metric("pintle_requests_total", &["class=\"4xx\"", "fault=\"client\""]) == 1.0
     });
+}
+
+fn post(gateway: &Gateway, path: &str, body: &Value) -> Response {
+    let mut connection = gateway.connect();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: test\r\nx-session-id: s\r\ncontent-type: application/json");
+    connection.request(&head, body.to_string().as_bytes());
+    connection.response()
+}
+
+fn response_request(text: &str) -> Value {
+    json!({ "model": "auto", "input": text })
+}
+
+fn message_request(text: &str) -> Value {
+    json!({ "model": "auto", "max_tokens": 99, "messages": [{ "role": "user", "content": text }] })
+}
+
+#[test]
+fn a_responses_client_gets_the_surer_answer_of_its_own_api() {
+    let (small, large) = (stand_in("small", -2.7), stand_in("large", -0.3));
+    let gateway = gateway(&small, &large, BY_LOGPROB, "");
+    let response = post(&gateway, "/v1/responses", &response_request("why?"));
+    assert_eq!(response.status, 200, "{}", response.text());
+    let answer = response.json();
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("response"), &json!("large")));
+    let part = &answer["output"][0]["content"][0];
+    assert!(part["text"].as_str().unwrap().starts_with("(large)"), "{answer}");
+    assert_eq!(part["logprobs"], json!([]), "the client did not ask for them");
+    let flow = gateway.flow(&response.flow());
+    assert_close(&flow["upstream"][0]["sub_call"]["confidence"], 0.1);
+    assert_close(&flow["upstream"][1]["sub_call"]["confidence"], 0.9);
+    assert_close(&answer["usage"]["input_tokens"], flow["usage"]["prompt"].as_f64().unwrap());
+    let sent: Value = serde_json::from_str(&small.seen().pop().unwrap().body).unwrap();
+    let include = json!(["message.output_text.logprobs"]);
+    assert_eq!(sent, json!({ "model": "small", "input": "why?", "include": include, "top_logprobs": 1 }));
+
+    // What follows on it goes to the one who knows it, and to nobody else.
+    let before = small.stats().requests;
+    let mut next = response_request("and then?");
+    next["previous_response_id"] = answer["id"].clone();
+    let response = post(&gateway, "/v1/responses", &next);
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    assert_eq!((small.stats().requests, response.header("x-vsr-looper-algorithm")), (before, ""));
+
+    let mut streamed = response_request("why?");
+    streamed["stream"] = true.into();
+    streamed["include"] = include;
+    let response = post(&gateway, "/v1/responses", &streamed);
+    let events = response.events();
+    assert_eq!(events.first().unwrap()["type"], "response.created");
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], &last["response"]["model"]), (&json!("response.completed"), &json!("large")));
+    assert!(last["response"]["output"][0]["content"][0]["logprobs"][0]["logprob"].is_number(), "{last}");
+}
+
+#[test]
+fn a_responses_client_gets_all_that_were_rated_and_a_later_request_may_wait_in_the_background() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let gateway = gateway(&small, &large, "type: ratings", "");
+    let response = post(&gateway, "/v1/responses", &response_request("why?"));
+    assert_eq!(response.status, 200, "{}", response.text());
+    let answer = response.json();
+    let said = |nth: usize| answer["output"][nth]["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(said(0).starts_with("(large)") && said(1).starts_with("(small)"), "{answer}");
+    let mut background = response_request("why?");
+    background["background"] = true.into();
+    let response = post(&gateway, "/v1/responses", &background);
+    assert_eq!(
+        (response.status, response.header("x-vsr-looper-algorithm")),
+        (200, ""),
+        "{}",
+        response.text()
+    );
+}
+
+#[test]
+fn a_messages_client_gets_a_judged_and_a_synthesised_answer_whole_and_streamed() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let method = "type: confidence, confidence: {escalation_order: cost, confidence_method: self_verify}";
+    let judged = gateway(&small, &large, method, "");
+    let response = post(&judged, "/v1/messages", &message_request("why?"));
+    assert_eq!((response.status, response.model()), (200, "large"), "{}", response.text());
+    let answer = response.json();
+    assert_eq!((&answer["type"], &answer["model"]), (&json!("message"), &json!("large")));
+    assert!(answer["content"][0]["text"].as_str().unwrap().starts_with("(large)"), "{answer}");
+    let question = small.seen().pop().unwrap();
+    let question: Value = serde_json::from_str(&question.body).unwrap();
+    assert_eq!((&question["max_tokens"], question.get("logprobs")), (&json!(256), None));
+
+    let algorithm =
+        "type: remom, remom: {breadth_schedule: [2], temperature: 1.5, include_intermediate_responses: true}";
+    let synthesised = gateway(&small, &large, algorithm, "");
+    let mut body = message_request("why?");
+    body["stream"] = true.into();
+    let response = post(&synthesised, "/v1/messages", &body);
+    assert_eq!(
+        (response.status, response.header("x-vsr-looper-iterations")),
+        (200, "3"),
+        "{}",
+        response.text()
+    );
+    let events = response.events();
+    let started = &events[0]["message"];
+    assert_eq!((&events[0]["type"], &started["role"]), (&json!("message_start"), &json!("assistant")));
+    assert_eq!(started["reasoning_mom_responses"].as_array().unwrap().len(), 2);
+    assert_eq!(events.last().unwrap()["type"], "message_stop");
+    let last = if response.header("x-vsr-looper-model") == "small" { &small } else { &large };
+    let sent: Value = serde_json::from_str(&last.seen().pop().unwrap().body).unwrap();
+    assert_eq!((sent["temperature"].as_f64(), &sent["stream"]), (Some(1.0), &json!(false)));
+    assert!(sent["messages"][0]["content"].as_str().unwrap().contains("(small)"), "{sent}");
+}
+
+#[test]
+fn a_tool_loop_over_messages_stays_with_the_model_whose_call_it_is() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    let gateway = gateway(&small, &large, "type: remom, remom: {breadth_schedule: [1]}", "");
+    let mut body = message_request("[tool] look");
+    body["tools"] = json!([{ "name": "look", "input_schema": { "type": "object" } }]);
+    let response = post(&gateway, "/v1/messages", &body);
+    assert_eq!(response.status, 200, "{}", response.text());
+    let maker = response.header("x-vsr-looper-model").to_owned();
+    let answer = response.json();
+    let Some(call) = answer["content"].as_array().unwrap().iter().find(|block| block["type"] == "tool_use")
+    else {
+        panic!("no tool is called: {answer}")
+    };
+    let result = json!([{ "type": "tool_result", "tool_use_id": call["id"], "content": "seen" }]);
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(json!({ "role": "assistant", "content": answer["content"] }));
+    messages.push(json!({ "role": "user", "content": result }));
+    let before = small.stats().requests + large.stats().requests;
+    let response = post(&gateway, "/v1/messages", &body);
+    assert_eq!((response.status, response.model()), (200, maker.as_str()), "{}", response.text());
+    assert_eq!(small.stats().requests + large.stats().requests, before + 1);
+    assert_eq!(small.stats().violations + large.stats().violations, 0);
+}
+
+#[test]
+fn what_an_api_cannot_say_is_refused_before_anybody_is_asked() {
+    let (small, large) = (stand_in("small", -0.1), stand_in("large", -0.1));
+    for (algorithm, why) in [(BY_LOGPROB, "log probabilities"), ("type: ratings", "room for one answer")] {
+        let gateway = gateway(&small, &large, algorithm, "");
+        let response = post(&gateway, "/v1/messages", &message_request("why?"));
+        assert_eq!(response.status, 400, "{}", response.text());
+        let answer = response.json();
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(why) && message.contains("/v1/responses"), "{message}");
+        assert_eq!((&answer["type"], response.flow().is_empty()), (&json!("error"), false));
+    }
+    assert_eq!(small.stats().requests + large.stats().requests, 0);
 }

@@ -13,7 +13,7 @@
 //! So the body's outermost members are walked once more where there is something to do, and not otherwise.
 
 mod parameters;
-mod sub_call;
+pub(crate) mod sub_call;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -93,7 +93,7 @@ impl Edits<'_> {
             unsaid: 0,
         };
         if let Some(sub_call) = self.sub_call {
-            sub_call::edit(&mut draft, sub_call);
+            sub_call::edit(&mut draft, self.dialect, sub_call);
         }
         let strip = self.decision.is_some_and(|edits| edits.params.strip_unknown);
         if let Some(reasoning) = self.reasoning {

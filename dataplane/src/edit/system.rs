@@ -6,7 +6,7 @@ use pintle_routing::facts::Dialect;
 use super::{Draft, Fate};
 use crate::json::Span;
 use crate::json::members::Row;
-use crate::json::text::{escape_into, quote_into};
+use crate::json::text::{escape_into, quote_into, string};
 
 /// Between the decision's text and the client's.
 const BLANK_LINE: &[u8] = b"\\n\\n";
@@ -103,10 +103,4 @@ fn in_value(draft: &mut Draft<'_>, value: Span, prompt: &SystemPrompt) -> Done {
         }
         _ => Done::Nothing,
     }
-}
-
-/// The text of a JSON string.
-pub(super) fn string(body: &str, value: Span) -> Option<std::borrow::Cow<'_, str>> {
-    let raw = body.get(value.range())?.strip_prefix('"')?.strip_suffix('"')?;
-    Some(crate::json::text::decode(raw))
 }

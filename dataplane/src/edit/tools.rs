@@ -6,9 +6,9 @@ use pintle_routing::edits::ToolsEdit;
 use pintle_routing::facts::Dialect;
 
 use super::Draft;
-use super::system::string;
 use crate::json::Span;
 use crate::json::members::Row;
+use crate::json::text::string;
 
 /// Offered tools that have to do with a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

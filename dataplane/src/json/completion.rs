@@ -1,10 +1,14 @@
-//! A chat completion as an answer to be judged: its first choice, what it says, and how sure its tokens were.
+//! A model's whole answer in any of the three APIs, to be judged: what it says, and how sure its tokens were.
 //!
 //! Other than [`usage`](super::usage), which watches answers that pass, this reads one that stays here.
 
 mod arguments;
+mod messages;
+mod responses;
 #[cfg(test)]
 mod tests;
+
+use pintle_routing::facts::Dialect;
 
 use super::blocks::Native;
 use super::cursor::{Cursor, Scanned};
@@ -13,10 +17,10 @@ use super::spans::{Span, StringSpan};
 /// Deepest nesting of an answer that is read.
 const DEPTH: u32 = 128;
 
-/// The first choice of a completion.
+/// What an answer says. Of a chat completion, its first choice.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Completion {
-    /// The choice, whole.
+    /// The choice, whole; in APIs without choices, the answer.
     pub choice: Span,
     /// What it says; empty beside tool calls, or where it is no text.
     pub content: String,
@@ -47,8 +51,16 @@ pub struct Means {
 }
 
 impl Completion {
-    /// Reads an answer's body; `None` if it is no completion with a message.
-    pub fn read(body: &str) -> Option<Self> {
+    /// Reads an answer's body; `None` if it is no answer of this API.
+    pub fn read(body: &str, dialect: Dialect) -> Option<Self> {
+        match dialect {
+            Dialect::OpenAiChat => Self::read_chat(body),
+            Dialect::OpenAiResponses => responses::read(body),
+            Dialect::AnthropicMessages => messages::read(body),
+        }
+    }
+
+    fn read_chat(body: &str) -> Option<Self> {
         let mut completion = Self::default();
         let mut answered = false;
         let mut cursor = Cursor::<Native>::new(body.as_bytes(), DEPTH);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::blocks::Baseline;
-use super::spans::StringSpan;
+use super::spans::{Span, StringSpan};
 use super::strings::unicode_shrinkage;
 
 /// Stands for an unpaired surrogate, which no text can hold.
@@ -59,6 +59,12 @@ pub fn escape_into(text: &str, out: &mut Vec<u8>) {
             _ => out.push(byte),
         }
     }
+}
+
+/// The text of the JSON string that lies at `value` of a document; `None` if something else lies there.
+pub fn string(body: &str, value: Span) -> Option<Cow<'_, str>> {
+    let raw = body.get(value.range())?.strip_prefix('"')?.strip_suffix('"')?;
+    Some(decode(raw))
 }
 
 /// Decodes what lies between the quotes of a JSON string. Total: a malformed escape, which the scan does

@@ -11,6 +11,7 @@ use pintle_routing::looper::{self, Ask, Logprobs, Plan as Several};
 use pintle_routing::units::Usd;
 use smallvec::SmallVec;
 
+use super::compose::one_line;
 use crate::attempt::{self, Answered, Call, Caller, Letter};
 use crate::bill;
 use crate::connection::{Body, Connection, Exchange, gone};
@@ -140,7 +141,8 @@ impl<'a> Errand<'a> {
         letter: &mut impl Letter,
         attempts: &mut SmallVec<[Attempt; 1]>,
     ) -> Result<Answer, Failure> {
-        let mut search = Search::new(self.caller, self.plan, Dialect::OpenAiChat);
+        let dialect = self.exchange.dialect();
+        let mut search = Search::new(self.caller, self.plan, dialect);
         let reached = search.reach(target, letter).await;
         *attempts = search.attempts;
         let answered = reached.map_err(|missed| match missed {
@@ -149,10 +151,10 @@ impl<'a> Errand<'a> {
         })?;
         let backend = answered.index;
         let name = answered.backend.spec.name.clone();
-        let body = self.read(self.caller, answered, attempts.last_mut()).await?;
+        let body = one_line(self.read(self.caller, answered, attempts.last_mut()).await?);
         let seen = Seen::of_body(body.as_bytes());
-        let completion = Completion::read(&body).filter(|_| !seen.failed()).ok_or_else(|| {
-            let why = seen.error().unwrap_or("its answer is no chat completion");
+        let completion = Completion::read(&body, dialect).filter(|_| !seen.failed()).ok_or_else(|| {
+            let why = seen.error().unwrap_or("its answer is none of this API");
             Failure::upstream(502, "upstream_malformed", format!("Backend {name}: {why}."))
         })?;
         let lone = self.several.lone_margin();
@@ -356,12 +358,16 @@ impl Letter for Judge<'_> {
         body.clear();
         body.extend_from_slice(b"{\"model\":");
         body.extend_from_slice(model_literal(call));
-        body.extend_from_slice(b",\"messages\":[{\"role\":\"user\",\"content\":");
+        // `store` is said so that no provider keeps what nobody will refer to.
+        let (asks, most, rest) = match exchange.dialect() {
+            Dialect::OpenAiChat => ("messages", "max_tokens", ",\"logprobs\":true,\"top_logprobs\":1"),
+            Dialect::OpenAiResponses => ("input", "max_output_tokens", ",\"store\":false"),
+            Dialect::AnthropicMessages => ("messages", "max_tokens", ""),
+        };
+        body.extend_from_slice(format!(",\"{asks}\":[{{\"role\":\"user\",\"content\":").as_bytes());
         quote_into(self.prompt, body);
-        let rest = format!(
-            "}}],\"max_tokens\":{JUDGEMENT_TOKENS},\"temperature\":{JUDGEMENT_TEMPERATURE},\
-             \"logprobs\":true,\"top_logprobs\":1}}"
-        );
+        let rest =
+            format!("}}],\"{most}\":{JUDGEMENT_TOKENS},\"temperature\":{JUDGEMENT_TEMPERATURE}{rest}}}");
         body.extend_from_slice(rest.as_bytes());
         let mut remarks = Vec::new();
         let heading = Heading {

@@ -3,6 +3,10 @@
 //! Choices are the backends' own words but for their number, so what no API of ours knows (a refusal, an
 //! annotation) comes through.
 
+mod message;
+mod response;
+
+use pintle_routing::facts::Dialect;
 use pintle_routing::flow::Usage;
 
 use crate::json::Span;
@@ -10,9 +14,9 @@ use crate::json::members::Row;
 use crate::json::patch::Patch;
 use crate::json::text::quote_into;
 
-/// A chat completion that no single backend gave.
+/// An answer that no single backend gave.
 pub(super) struct Reply<'a> {
-    /// The flow's id: part of the answer's.
+    /// The flow's id: part of a chat completion's. Other answers keep the id of their backend's.
     pub(super) id: &'a str,
     /// Seconds since the Unix epoch.
     pub(super) created: u64,
@@ -36,8 +40,25 @@ pub(super) struct Choice<'a> {
 }
 
 impl Reply<'_> {
+    /// The answer in an API: one JSON document, or all events of a stream.
+    pub(super) fn body(&self, dialect: Dialect, stream: bool, include_usage: bool) -> Vec<u8> {
+        match (dialect, stream) {
+            (Dialect::OpenAiChat, false) => self.whole(),
+            (Dialect::OpenAiChat, true) => self.events(include_usage),
+            (Dialect::OpenAiResponses, false) => response::whole(self),
+            (Dialect::OpenAiResponses, true) => response::events(self),
+            (Dialect::AnthropicMessages, false) => message::whole(self),
+            (Dialect::AnthropicMessages, true) => message::events(self),
+        }
+    }
+
+    /// The document of the answer that comes first.
+    fn first(&self) -> &str {
+        self.choices.first().map_or("{}", Choice::text)
+    }
+
     /// One `chat.completion`.
-    pub(super) fn whole(&self) -> Vec<u8> {
+    fn whole(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
         self.open("chat.completion", &mut out);
         for (nth, choice) in self.choices.iter().enumerate() {
@@ -54,7 +75,7 @@ impl Reply<'_> {
     }
 
     /// All events of a stream: each choice at once, then how it ended, then usage if that is asked for.
-    pub(super) fn events(&self, include_usage: bool) -> Vec<u8> {
+    fn events(&self, include_usage: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
         for (nth, choice) in self.choices.iter().enumerate() {
             let text = choice.text();
@@ -207,4 +228,24 @@ fn append(patch: &mut Patch, text: &str, out: &mut Vec<u8>) {
     if patch.settle(text.len()).is_ok() {
         patch.slices(text.as_bytes()).for_each(|slice| out.extend_from_slice(slice));
     }
+}
+
+/// A document without the members of these names, with others (comma-separated) behind those that stay.
+fn document(text: &str, without: &[&str], back: &[u8], out: &mut Vec<u8>) {
+    let Some(row) = Row::document(text) else { return out.extend_from_slice(b"{}") };
+    let gone: Vec<usize> =
+        without.iter().flat_map(|name| row.named(text, name).collect::<Vec<_>>()).collect();
+    let mut patch = Patch::new();
+    row.rewrite(&mut patch, |at| !gone.contains(&at), b"", back);
+    append(&mut patch, text, out);
+}
+
+/// A member's value as it is written.
+fn raw<'t>(text: &'t str, row: &Row, name: &str) -> Option<&'t str> {
+    text.get(row.value(text, name)?.range())
+}
+
+/// The same document on one line, as events must be: no string of it holds a line's end but by an escape.
+pub(super) fn one_line(document: String) -> String {
+    if document.contains(['\n', '\r']) { document.replace(['\n', '\r'], " ") } else { document }
 }

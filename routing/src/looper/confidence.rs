@@ -84,7 +84,7 @@ impl Method {
     }
 
     /// `top_logprobs` to ask for; `None` needs no log probabilities.
-    const fn top_logprobs(self) -> Option<u8> {
+    pub(super) const fn top_logprobs(self) -> Option<u8> {
         match self {
             Self::AverageLogprob => Some(1),
             Self::Margin | Self::Hybrid { .. } => Some(2),

@@ -40,8 +40,23 @@ fn message_item(reply: &Reply<'_>, status: &str, content: Value) -> Value {
     json!({ "id": id, "type": "message", "status": status, "role": "assistant", "content": content })
 }
 
-fn text_part(text: &str) -> Value {
-    json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
+fn text_part(text: &str, logprobs: Value) -> Value {
+    json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": logprobs })
+}
+
+/// The same for each token, and a second likeliest one at twice the distance; none where they are not asked for.
+fn logprobs(reply: &Reply<'_>) -> Value {
+    let tokens = reply.logprob.map(|logprob| {
+        let token = |piece: &String| {
+            let likeliest = [
+                json!({ "token": piece, "bytes": piece.as_bytes(), "logprob": logprob }),
+                json!({ "token": "?", "bytes": [63], "logprob": 2.0 * logprob }),
+            ];
+            json!({ "token": piece, "bytes": piece.as_bytes(), "logprob": logprob, "top_logprobs": likeliest })
+        };
+        reply.answer.pieces.iter().map(token).collect()
+    });
+    tokens.unwrap_or_else(|| json!([]))
 }
 
 fn call_item(reply: &Reply<'_>, index: usize, status: &str, arguments: &str) -> Value {
@@ -60,7 +75,7 @@ fn output(reply: &Reply<'_>) -> Vec<Value> {
     let answer = reply.answer;
     let mut items = Vec::new();
     if !answer.pieces.is_empty() {
-        items.push(message_item(reply, "completed", json!([text_part(&answer.text())])));
+        items.push(message_item(reply, "completed", json!([text_part(&answer.text(), logprobs(reply))])));
     }
     items
         .extend(answer.calls.iter().enumerate().map(|(i, c)| call_item(reply, i, "completed", &c.arguments)));
@@ -96,7 +111,7 @@ pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
         let at =
             |kind: &str| json!({ "type": kind, "item_id": id, "output_index": index, "content_index": 0 });
         let mut added = at("response.content_part.added");
-        added["part"] = text_part("");
+        added["part"] = text_part("", json!([]));
         push(added, spoken);
         for piece in &answer.pieces {
             spoken += 1;
@@ -107,12 +122,12 @@ pub(crate) fn events(reply: &Reply<'_>) -> Vec<Event> {
         }
         let mut done = at("response.output_text.done");
         done["text"] = Value::from(answer.text());
-        done["logprobs"] = json!([]);
+        done["logprobs"] = logprobs(reply);
         push(done, spoken);
         let mut part = at("response.content_part.done");
-        part["part"] = text_part(&answer.text());
+        part["part"] = text_part(&answer.text(), logprobs(reply));
         push(part, spoken);
-        let item = message_item(reply, "completed", json!([text_part(&answer.text())]));
+        let item = message_item(reply, "completed", json!([text_part(&answer.text(), logprobs(reply))]));
         push(json!({ "type": "response.output_item.done", "output_index": index, "item": item }), spoken);
         index += 1;
     }

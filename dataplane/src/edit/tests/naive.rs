@@ -26,22 +26,41 @@ fn edited(case: &Case, body: &Value) -> Value {
         if root.contains_key("stream") {
             root.insert("stream".into(), false.into());
         }
-        if let Some(top) = sub_call.top_logprobs {
-            root.insert("logprobs".into(), true.into());
-            root.insert("top_logprobs".into(), top.into());
+        match (sub_call.top_logprobs, case.dialect) {
+            (None, _) | (_, Dialect::AnthropicMessages) => {}
+            (Some(top), Dialect::OpenAiChat) => {
+                root.insert("logprobs".into(), true.into());
+                root.insert("top_logprobs".into(), top.into());
+            }
+            (Some(top), Dialect::OpenAiResponses) => {
+                let wanted = json!("message.output_text.logprobs");
+                let include = root.entry("include").or_insert_with(|| json!([]));
+                let include = include.as_array_mut().unwrap();
+                if !include.contains(&wanted) {
+                    include.push(wanted);
+                }
+                root.insert("top_logprobs".into(), top.into());
+            }
         }
-        if let Some(temperature) = sub_call.temperature {
-            root.insert("temperature".into(), temperature.into());
+        let messages = case.dialect == Dialect::AnthropicMessages;
+        let own = messages && root.get("thinking").is_some_and(|thinking| thinking["type"] == "enabled");
+        if let Some(temperature) = sub_call.temperature.filter(|_| !own) {
+            // As text, a whole number has no fraction.
+            let written = if messages && temperature > 1.0 { json!(1) } else { json!(temperature) };
+            root.insert("temperature".into(), written);
+            set.push("temperature");
         }
         if let Some(prompt) = sub_call.prompt {
-            let messages = root["messages"].as_array_mut().unwrap();
-            messages.pop_if(|last| last["role"] != "system" && last["role"] != "developer");
-            messages.push(json!({ "role": "user", "content": prompt }));
+            let list = if case.dialect == Dialect::OpenAiResponses { "input" } else { "messages" };
+            match &mut root[list] {
+                Value::Array(messages) => {
+                    messages.pop_if(|last| last["role"] != "system" && last["role"] != "developer");
+                    messages.push(json!({ "role": "user", "content": prompt }));
+                }
+                text => *text = prompt.into(),
+            }
         }
-        set.extend(["stream", "logprobs", "top_logprobs", "temperature"]);
-        if sub_call.temperature.is_none() {
-            set.pop();
-        }
+        set.extend(["stream", "logprobs", "top_logprobs", "include"]);
     }
     let strip = case.decision.params.strip_unknown;
     let within = |root: &mut Map<String, Value>, name: &str, key: &str, value: Value, alone: bool| {
@@ -180,6 +199,8 @@ fn body(dialect: Dialect) -> impl Strategy<Value = Value> {
         ("reasoning_effort", json!("low")),
         ("chat_template_kwargs", json!({ "thinking": 7, "other": [1, {}] })),
         ("reasoning", json!({})),
+        ("include", json!(["reasoning.encrypted_content"])),
+        ("thinking", json!({ "type": "enabled", "budget_tokens": 9 })),
         ("parallel_tool_calls", json!(true)),
         ("x-one", json!({ "deep": [[[]]] })),
         ("x-two", json!("\u{1f600}")),
@@ -198,9 +219,9 @@ fn body(dialect: Dialect) -> impl Strategy<Value = Value> {
             ]
         }
         Dialect::OpenAiResponses => {
-            vec!["max_output_tokens", "temperature", "reasoning", "parallel_tool_calls"]
+            vec!["max_output_tokens", "temperature", "reasoning", "parallel_tool_calls", "stream", "include"]
         }
-        Dialect::AnthropicMessages => vec!["max_tokens", "temperature"],
+        Dialect::AnthropicMessages => vec!["max_tokens", "temperature", "stream", "thinking"],
     };
     let extras: Vec<_> = extras
         .into_iter()
@@ -276,7 +297,7 @@ fn edits() -> impl Strategy<Value = (RequestEdits, Option<Reasoning<'static>>, b
 }
 
 fn sub_calls() -> impl Strategy<Value = Option<SubCall<'static>>> {
-    let any = (prop::option::of(1u8..3), prop::option::of(select(vec![0.1, 0.5])), any::<bool>());
+    let any = (prop::option::of(1u8..3), prop::option::of(select(vec![0.1, 0.5, 1.5])), any::<bool>());
     prop::option::of(any.prop_map(|(top_logprobs, temperature, asks)| SubCall {
         top_logprobs,
         temperature,
@@ -304,9 +325,9 @@ proptest! {
         sub_call in sub_calls(),
         spaced in any::<bool>(),
     ) {
-        // Several models are asked by chats alone, and about something.
-        let spoken = body["messages"].as_array().is_some_and(|messages| !messages.is_empty());
-        let sub_call = sub_call.filter(|_| spoken && dialect == Dialect::OpenAiChat);
+        // Several models are asked about something.
+        let said = |list: &str| body[list].as_array().is_some_and(|messages| !messages.is_empty());
+        let sub_call = sub_call.filter(|_| said("messages") || said("input"));
         let case = Case { dialect, decision, reasoning, plain_effort, sub_call, relevant: None };
         let text = if spaced { spread(&body) } else { body.to_string() };
         let (out, _) = case.run(&text);
