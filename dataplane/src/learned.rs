@@ -4,6 +4,7 @@
 //! reading a text with any model costs, and nothing of a request is borrowed while it waits. A client that hangs up
 //! meanwhile takes its question along.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use pintle_routing::units::Micros;
 use crate::connection::{Body, Connection, Exchange, gone};
 use crate::extract;
 use crate::failure::Failure;
+use crate::toolbox::Toolbox;
 use crate::turn;
 
 /// What a generation asks of the classifier.
@@ -24,8 +26,10 @@ pub struct Reading {
     pub classifier: Arc<Classifier>,
     /// Models and examples.
     pub plan: Arc<SignalPlan>,
-    /// Only vectors of texts, for decisions that choose among a request's tools; `None` if there is no such decision.
+    /// Only vectors of texts, for decisions that choose tools by what they say; `None` if there is no such decision.
     pub vectors: Option<Arc<SignalPlan>>,
+    /// Tools that decisions may add to a request, by the database's configured name.
+    pub toolboxes: HashMap<String, Toolbox>,
     /// The longest wait.
     pub deadline: Duration,
 }

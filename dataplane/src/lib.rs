@@ -45,6 +45,7 @@ mod relay;
 mod relevance;
 pub mod settings;
 pub mod shared;
+pub mod toolbox;
 mod turn;
 pub mod upstream;
 pub mod worker;

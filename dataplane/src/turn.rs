@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) prompt_tokens: Tokens,
     /// What was charged against the limits.
     pub(crate) charge: Option<Charge>,
-    /// The offered tools that have to do with the request, where its decision looks at that.
+    /// The tools that have to do with the request, where its decision looks at that.
     pub(crate) relevant: Option<RelevantTools>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn serve(
         Conclusion::Refuse(refusal) => return Err(Failure::refusal(refusal)),
     };
     let generation = exchange.generation.clone();
-    plan.relevant = relevance::of(connection, exchange, body, plan.route.decision).await?;
+    plan.relevant = relevance::of(connection, exchange, body, &plan.route).await?;
     if let Some(several) = looper::plan(&generation, &plan)
         && let Some(asked) = looper::asked(connection, exchange, body, several)?
     {

@@ -13,6 +13,7 @@ mod pretrained;
 mod resolve;
 mod serve;
 mod sink;
+mod toolboxes;
 mod trust;
 mod upgrade;
 mod wire;

@@ -18,6 +18,8 @@ use pintle_routing::policy::Policy;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
+use crate::toolboxes;
+
 /// Models and threads, over all generations of the configuration.
 pub(crate) struct Meaning {
     library: Library,
@@ -70,6 +72,7 @@ impl Meaning {
             classifier: self.service(config)?,
             plan: Arc::new(plan),
             vectors,
+            toolboxes: toolboxes::of(policy, &self.base),
             deadline: Duration::from_millis(settings.deadline_ms.into()),
         }))
     }

@@ -4,7 +4,11 @@
 //! parameters, tools by name and by relevance, then headers. Nothing here can undo what came before it, and parameters that the router
 //! itself set are not subject to `strip_unknown`.
 
-use pintle_config::{Decision, Value};
+use pintle_config::{Config, Decision, Value};
+
+pub use addition::ToolAddition;
+
+pub mod addition;
 
 /// Edits of one decision.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +21,8 @@ pub struct RequestEdits {
     pub tools: ToolsEdit,
     /// Of those, the ones that have to do with the request.
     pub tool_selection: Option<ToolSelection>,
+    /// Beside those, tools out of a database.
+    pub tool_addition: Option<ToolAddition>,
     /// Headers of the upstream request.
     pub headers: HeaderEdits,
 }
@@ -73,6 +79,8 @@ pub struct ToolSelection {
 
 /// `relevance_threshold` of `tool_selection` where none is configured.
 const DEFAULT_RELEVANCE: f64 = 0.25;
+/// `similarity_threshold` where none is configured.
+const DEFAULT_SIMILARITY: f64 = 0.5;
 
 /// Headers of the upstream request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,8 +112,12 @@ pub enum Reasoning<'a> {
 
 impl RequestEdits {
     /// Reads a decision's plugins. The first of a type counts; a plugin that is switched off, or whose payload
-    /// has the wrong shape, counts as absent. `fallback_to_empty` is `global.integrations.tools`' own.
-    pub fn of(decision: &Decision, fallback_to_empty: bool) -> Self {
+    /// has the wrong shape, counts as absent. What a plugin leaves open is read from the configuration's global part.
+    pub fn of(decision: &Decision, config: &Config) -> Self {
+        let global = &config.global.integrations.tools;
+        let floor = config.global.model_catalog.embeddings.semantic.embedding_config.min_score_threshold;
+        let floor = if floor > 0.0 { f64::from(floor) } else { DEFAULT_SIMILARITY };
+        let filters = |payload: &&Value| payload.get("mode").and_then(Value::as_str) == Some("filter");
         let payload = |kind: &str| {
             let plugin = decision.plugins.iter().find(|plugin| plugin.kind == kind)?;
             plugin.configuration.as_ref()
@@ -117,8 +129,12 @@ impl RequestEdits {
             tools: payload("tools").filter(enabled).map(tools).unwrap_or_default(),
             tool_selection: payload("tool_selection")
                 .filter(enabled)
-                .filter(|payload| payload.get("mode").and_then(Value::as_str) == Some("filter"))
-                .map(|payload| tool_selection(payload, fallback_to_empty)),
+                .filter(filters)
+                .map(|payload| tool_selection(payload, global.fallback_to_empty)),
+            tool_addition: payload("tool_selection")
+                .filter(enabled)
+                .filter(|payload| !filters(payload))
+                .and_then(|payload| ToolAddition::of(payload, global, floor)),
             headers: payload("header_mutation").map(headers).unwrap_or_default(),
         }
     }

@@ -298,9 +298,15 @@ impl Policy {
         &self.decisions[decision.index()].edits
     }
 
-    /// Whether any decision chooses among the tools that a request offers.
+    /// Whether any decision chooses tools by what they say, among those that a request offers or out of a database.
     pub fn selects_tools(&self) -> bool {
-        self.decisions.iter().any(|decision| decision.edits.tool_selection.is_some())
+        let selects = |edits: &RequestEdits| edits.tool_selection.is_some() || edits.tool_addition.is_some();
+        self.decisions.iter().any(|decision| selects(&decision.edits))
+    }
+
+    /// The databases out of which decisions add tools, as they are configured; some may come more than once.
+    pub fn tool_databases(&self) -> impl Iterator<Item = &str> {
+        self.decisions.iter().filter_map(|decision| Some(&*decision.edits.tool_addition.as_ref()?.database))
     }
 
     /// How the request is told to reason or not: by the model's reasoning family, as the decision's reference

@@ -1,18 +1,20 @@
 //! Names the parts of a file that are checked and kept, but on which Pintle does not act.
 
 use crate::codes;
+use crate::contract::Config;
 use crate::node::Node;
 use crate::validate::{Context, list};
+use crate::value::Value;
+
+const TOOLS: &str = "global.integrations.tools";
 
 /// Keys without effect, by the section under which they are reported together.
 const WITHOUT_EFFECT: &[(&str, &[&str])] = &[
     ("global.router", &["clear_route_cache", "streamed_body", "skip_processing"]),
     ("global.services", &["api", "response_api", "observability", "router_replay", "startup_status"]),
     ("global.stores", &["semantic_cache", "memory", "vector_store"]),
-    (
-        "global.integrations.tools",
-        &["enabled", "top_k", "similarity_threshold", "tools_db_path", "advanced_filtering"],
-    ),
+    // Where no decision adds tools out of a database.
+    (TOOLS, &["enabled", "top_k", "similarity_threshold", "tools_db_path", "advanced_filtering"]),
     ("global.integrations.looper", &["model_endpoints", "grpc_max_msg_size_mb", "retry_count"]),
     ("global.model_catalog.system", &["hallucination_detector", "hallucination_explainer"]),
     ("global.model_catalog.modules.classifier", &["mcp"]),
@@ -25,7 +27,11 @@ const ACTED_ON: &[&str] =
 
 pub(super) fn lint(cx: &mut Context<'_>) {
     let root = cx.root;
+    let adds = adds_tools(cx.config);
     for (section, keys) in WITHOUT_EFFECT {
+        if *section == TOOLS && adds {
+            continue;
+        }
         let Some(node) = section.split('.').try_fold(root, |node, step| node.get(step)) else { continue };
         let present: Vec<&str> =
             keys.iter().copied().filter(|key| node.get(key).is_some_and(says_something)).collect();
@@ -55,6 +61,16 @@ pub(super) fn lint(cx: &mut Context<'_>) {
             format!("known, but without effect in this version: plugins {}", list(plugins)),
         );
     }
+}
+
+/// Whether a decision adds tools out of a database (`tool_selection`, mode `add`).
+fn adds_tools(config: &Config) -> bool {
+    let plugins = config.routing.decisions.iter().flat_map(|decision| &decision.plugins);
+    plugins.filter(|plugin| plugin.kind == "tool_selection").any(|plugin| {
+        let Some(payload) = &plugin.configuration else { return false };
+        let on = payload.get("enabled").and_then(Value::as_bool).unwrap_or(false);
+        on && payload.get("mode").and_then(Value::as_str) != Some("filter")
+    })
 }
 
 fn says_something(node: &Node) -> bool {

@@ -50,7 +50,7 @@ pub struct Edits<'a> {
     pub sub_call: Option<&'a SubCall<'a>>,
     /// Edits of the decision, if one was taken.
     pub decision: Option<&'a RequestEdits>,
-    /// The offered tools that have to do with the request, where that was looked at.
+    /// The tools that have to do with the request, where that was looked at.
     pub relevant: Option<&'a RelevantTools>,
     /// How the target is told to reason.
     pub reasoning: Option<Reasoning<'a>>,
@@ -62,7 +62,14 @@ impl Edits<'_> {
     /// Only the model changes.
     fn is_plain(&self) -> bool {
         let edits = self.decision.is_none_or(|edits| {
-            let RequestEdits { system_prompt, params, tools, tool_selection: _, headers: _ } = edits;
+            let RequestEdits {
+                system_prompt,
+                params,
+                tools,
+                tool_selection: _,
+                tool_addition: _,
+                headers: _,
+            } = edits;
             system_prompt.is_none() && *params == Default::default() && *tools == Default::default()
         });
         let reasons = !matches!(self.reasoning, None | Some(Reasoning::Effort { effort: None }));

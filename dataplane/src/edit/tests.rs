@@ -1,7 +1,7 @@
 use pintle_routing::edits::{Reasoning, RequestEdits, RequestParams, SystemPrompt, ToolsEdit};
 use pintle_routing::facts::Dialect::{self, AnthropicMessages, OpenAiChat, OpenAiResponses};
 
-use super::tools::offered;
+use super::tools::{chooses, offered};
 use super::{Edits, RelevantTools, SubCall};
 use crate::json::patch::Patch;
 use crate::json::{ScanLimits, Spans, scan};
@@ -289,15 +289,54 @@ fn tools_are_removed_or_filtered_with_what_speaks_of_them() {
 #[test]
 fn tools_that_have_nothing_to_do_with_it_go_with_the_choice_of_them() {
     let mut case = Case::of(OpenAiChat).tools(filter(&[], &["b"]));
-    case.relevant = Some(RelevantTools { kept: vec!["b".into(), "c".into()], remark: "why".into() });
+    case.relevant = Some(RelevantTools {
+        kept: Some(vec!["b".into(), "c".into()]),
+        remark: "why".into(),
+        ..RelevantTools::default()
+    });
     let tool = |name: &str| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#);
     let (a, b, c) = (tool("a"), tool("b"), tool("c"));
     let body = format!(r#"{{"model":"m","tools":[{a},{b},{c}],"tool_choice":"auto","messages":[]}}"#);
     let (out, remarks) = case.run(&body);
     assert_eq!(out, format!(r#"{{"model":"served","tools":[{c}],"tool_choice":"auto","messages":[]}}"#));
     assert_eq!(remarks, ["why", "tools: 1 of 3 kept"]);
-    case.relevant = Some(RelevantTools::default());
+    case.relevant = Some(RelevantTools { kept: Some(Vec::new()), ..RelevantTools::default() });
     case.gives(&body, r#"{"model":"served","messages":[]}"#);
+}
+
+#[test]
+fn tools_are_added_beside_those_on_offer_unless_one_of_the_name_is_there_or_none_may_be() {
+    let tool = |name: &str| format!(r#"{{"type":"function","function":{{"name":"{name}"}}}}"#);
+    let (a, b, c) = (tool("a"), tool("b"), tool("c"));
+    let added = |names: &[&str]| RelevantTools {
+        added: names.iter().map(|name| ((*name).to_owned(), tool(name))).collect(),
+        remark: "why".into(),
+        ..RelevantTools::default()
+    };
+    let with = |tools: ToolsEdit, names: &[&str]| {
+        let mut case = Case::of(OpenAiChat).tools(tools);
+        case.relevant = Some(added(names));
+        case
+    };
+    let body = |tools: &str| format!(r#"{{"model":"m",{tools}"messages":[]}}"#);
+    let sent = |tools: &str| format!(r#"{{"model":"served",{tools}"messages":[]}}"#);
+    let passthrough = with(ToolsEdit::Passthrough, &["b", "c"]);
+    passthrough.gives(&body(&format!("\"tools\":[{a},{b}],")), &sent(&format!("\"tools\":[{a},{b},{c}],")));
+    passthrough.gives(&body("\"tools\":[],"), &sent(&format!("\"tools\":[{b},{c}],")));
+    passthrough.gives(&body("\"tools\":null,"), &sent(&format!("\"tools\":[{b},{c}],")));
+    passthrough.gives(&body(""), &format!(r#"{{"model":"served","messages":[],"tools":[{b},{c}]}}"#));
+    with(ToolsEdit::Passthrough, &["a"])
+        .gives(&body(&format!("\"tools\":[{a}],")), &sent(&format!("\"tools\":[{a}],")));
+    let one = body(&format!("\"tools\":[{a}],"));
+    with(filter(&[], &["a", "b"]), &["b", "c"]).gives(&one, &sent(&format!("\"tools\":[{c}],")));
+    with(filter(&["z"], &[]), &["b"]).gives(&one, &sent(""));
+    with(ToolsEdit::Remove, &["b"]).gives(&one, &sent(""));
+    let mut blocked = with(ToolsEdit::Passthrough, &["b"]);
+    blocked.decision.params.blocked = vec!["tools".into()];
+    blocked.gives(&one, &sent(""));
+    let free = |choice: &str| chooses(&format!(r#"{{"tool_choice":{choice}}}"#));
+    assert!(chooses("{}") && free("\"auto\"") && free(r#"{"type":"auto"}"#));
+    assert!(!free("\"none\"") && !free("\"required\"") && !free(r#"{"type":"tool","name":"a"}"#));
 }
 
 #[test]

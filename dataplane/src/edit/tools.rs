@@ -10,12 +10,14 @@ use crate::json::Span;
 use crate::json::members::Row;
 use crate::json::text::string;
 
-/// Offered tools that have to do with a request.
+/// Tools that have to do with a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelevantTools {
-    /// Their names.
-    pub kept: Vec<String>,
-    /// How many there were, and why these are left.
+    /// Names of those that stay of what is offered; `None` leaves all.
+    pub kept: Option<Vec<String>>,
+    /// Those that are offered besides, unless one of the name is: name, and the tool as this API writes it.
+    pub added: Vec<(String, String)>,
+    /// How many there were, and why these.
     pub remark: String,
 }
 
@@ -25,14 +27,17 @@ pub(super) fn edit(
     tools: &ToolsEdit,
     relevant: Option<&RelevantTools>,
 ) {
-    let is_relevant =
-        |name: &str| relevant.is_none_or(|relevant| relevant.kept.iter().any(|kept| kept == name));
+    let is_relevant = |name: &str| match relevant.and_then(|relevant| relevant.kept.as_ref()) {
+        Some(kept) => kept.iter().any(|kept| kept == name),
+        None => true,
+    };
+    let added = relevant.map_or(&[][..], |relevant| &relevant.added);
     if let Some(relevant) = relevant {
         draft.remark(relevant.remark.clone());
     }
     match tools {
         ToolsEdit::Passthrough if relevant.is_none() => {}
-        ToolsEdit::Passthrough => filter(draft, dialect, is_relevant),
+        ToolsEdit::Passthrough => filter(draft, dialect, is_relevant, added),
         ToolsEdit::Remove => {
             if remove(draft) {
                 draft.remark("tools: all removed".into());
@@ -44,7 +49,7 @@ pub(super) fn edit(
                     && !block.iter().any(|blocked| blocked == name)
                     && is_relevant(name)
             };
-            filter(draft, dialect, passes);
+            filter(draft, dialect, passes, added);
         }
     }
 }
@@ -93,7 +98,23 @@ pub(crate) fn offered(body: &str, dialect: Dialect) -> Option<Vec<Offered>> {
     (!tools.is_empty()).then_some(tools)
 }
 
+/// What the request lets the model do with tools is the model's choice.
+pub(crate) fn chooses(body: &str) -> bool {
+    let Some(top) = Row::document(body) else { return false };
+    let choice = top.value(body, "tool_choice").or_else(|| top.value(body, "function_call"));
+    let Some(choice) = choice else { return true };
+    let kind = match Row::object(body, choice) {
+        Some(row) => row.value(body, "type").and_then(|kind| string(body, kind)),
+        None => string(body, choice),
+    };
+    kind.as_deref() == Some("auto")
+}
+
 /// Names of the tools that the conversation has called.
+pub(crate) fn in_use(body: &str) -> Vec<String> {
+    Row::document(body).map(|top| called(body, &top)).unwrap_or_default()
+}
+
 fn called(body: &str, top: &Row) -> Vec<String> {
     let mut names = Vec::new();
     let list = top.value(body, "messages").or_else(|| top.value(body, "input"));
@@ -133,9 +154,16 @@ fn remove(draft: &mut Draft<'_>) -> bool {
     removed
 }
 
-fn filter(draft: &mut Draft<'_>, dialect: Dialect, passes: impl Fn(&str) -> bool) {
+/// Leaves the tools that pass, and offers those of `added` that pass and are not there.
+fn filter(
+    draft: &mut Draft<'_>,
+    dialect: Dialect,
+    passes: impl Fn(&str) -> bool,
+    added: &[(String, String)],
+) {
+    let blocked = draft.find("tools").is_none() && draft.top.named(draft.body, "tools").next().is_some();
     let (mut kept, mut all) = (0, 0);
-    let mut rows = Vec::new();
+    let (mut rows, mut offered) = (Vec::new(), Vec::new());
     for member in ["tools", "functions"] {
         let Some(row) = draft.value(member).and_then(|value| Row::array(draft.body, value)) else { continue };
         let keep: Vec<bool> = row
@@ -143,24 +171,40 @@ fn filter(draft: &mut Draft<'_>, dialect: Dialect, passes: impl Fn(&str) -> bool
             .iter()
             .map(|tool| tool_name(draft.body, tool.value).is_some_and(|name| passes(&name)))
             .collect();
+        let names = row.items.iter().filter_map(|tool| tool_name(draft.body, tool.value));
+        offered.extend(names.map(Cow::into_owned));
         all += keep.len();
         kept += keep.iter().filter(|keep| **keep).count();
         rows.push((member, row, keep));
     }
-    if kept == all {
+    let added: Vec<&str> = added
+        .iter()
+        .filter(|(name, _)| !blocked && passes(name) && !offered.contains(name))
+        .map(|(_, tool)| tool.as_str())
+        .collect();
+    if kept == all && added.is_empty() {
         return;
     }
-    draft.remark(format!("tools: {kept} of {all} kept"));
-    if kept == 0 {
+    if kept < all {
+        draft.remark(format!("tools: {kept} of {all} kept"));
+    }
+    if kept == 0 && added.is_empty() {
         remove(draft);
         return;
     }
+    let joined = added.join(",");
+    let mut placed = added.is_empty();
     for (member, row, keep) in rows {
-        if keep.contains(&true) {
-            row.rewrite(draft.patch, |at| keep[at], b"", b"");
+        let back = if member == "tools" { joined.as_bytes() } else { b"" };
+        placed |= member == "tools";
+        if keep.contains(&true) || !back.is_empty() {
+            row.rewrite(draft.patch, |at| keep[at], b"", back);
         } else {
             draft.drop_all(member);
         }
+    }
+    if !placed {
+        draft.set("tools", format!("[{joined}]").as_bytes());
     }
     // A tool that is gone cannot be demanded.
     for member in ["tool_choice", "function_call"] {

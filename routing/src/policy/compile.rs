@@ -105,10 +105,10 @@ pub(super) fn compile(
             note,
             session: selection.session_aware.then(|| Box::new(params(own, config, on_missing, profile))),
             fast_response: fast_response(decision),
-            edits: RequestEdits::of(decision, config.global.integrations.tools.fallback_to_empty),
+            edits: RequestEdits::of(decision, config),
         });
     }
-    note_plugins(&config.routing.decisions, &mut notes);
+    note_plugins(&config.routing.decisions, config, &mut notes);
     limit("routing.signals", names.defs.len(), &mut errors);
     note_undeclared(&decisions, &names, &mut notes);
     let default = default_route(config, &targets, &mut errors);
@@ -325,16 +325,31 @@ fn name_ranks(decisions: &[DecisionConfig]) -> Vec<u32> {
 }
 
 /// Of the plugins that are acted on, what of them is not.
-fn note_plugins(decisions: &[DecisionConfig], notes: &mut Vec<CompileError>) {
+fn note_plugins(decisions: &[DecisionConfig], config: &Config, notes: &mut Vec<CompileError>) {
     for decision in decisions {
         let selections = decision.plugins.iter().filter(|plugin| plugin.kind == "tool_selection");
         for payload in selections.filter_map(|plugin| plugin.configuration.as_ref()) {
             let on = payload.get("enabled").and_then(Value::as_bool).unwrap_or(false);
-            if on && payload.get("mode").and_then(Value::as_str) != Some("filter") {
-                let what = "tool_selection has no effect: tools out of a database (mode add) are not offered by \
-                            this version; mode filter chooses among those of the request";
+            if !on || payload.get("mode").and_then(Value::as_str) == Some("filter") {
+                continue;
+            }
+            let mut note = |what: &str| {
                 let at = format!("routing.decisions[{:?}].plugins", decision.name);
                 notes.push(CompileError { at, what: what.into() });
+            };
+            if RequestEdits::of(decision, config).tool_addition.is_none() {
+                note(
+                    "tool_selection has no effect: it names no tools_db_path, and global.integrations.tools is not \
+                     enabled",
+                );
+            }
+            let own = payload.get("advanced_filtering").and_then(|own| own.get("retrieval_strategy"));
+            let global = config.global.integrations.tools.advanced_filtering.as_ref();
+            let strategy = own.and_then(Value::as_str).or(global.map(|global| &*global.retrieval_strategy));
+            if strategy.is_some_and(|strategy| strategy.trim().eq_ignore_ascii_case("hybrid_history")) {
+                note(
+                    "tool_selection ranks as with retrieval_strategy weighted: hybrid_history is without effect",
+                );
             }
         }
     }
