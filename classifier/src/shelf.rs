@@ -25,6 +25,7 @@ use crate::model::config::parse_label_mapping;
 use crate::model::folder::weights_file;
 use crate::reader::{EncoderModel, Head, TextModel, WindowPolicy};
 use crate::signals::{Shelf, Slot};
+use crate::store::Store;
 
 /// Bytes of a knowledge base's manifest, and of a label mapping.
 const MAX_MANIFEST: u64 = 64 << 20;
@@ -83,7 +84,11 @@ impl Library {
         }
         let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let options = Options { name, labels, ..Options::default() };
-        let model = Loaded::read(folder, options).map_err(|error| error.to_string())?.into_encoder(precision);
+        let model = match pinned(folder)? {
+            Some((store, name)) => store.load(&name, options).map_err(|error| error.to_string()),
+            None => Loaded::read(folder, options).map_err(|error| error.to_string()),
+        }?;
+        let model = model.into_encoder(precision);
         loaded.insert(key, Arc::downgrade(&model));
         Ok(model)
     }
@@ -217,7 +222,11 @@ impl<'a> ConfiguredShelf<'a> {
             Some(_) => (0, 0),
         };
         let count = |value: i64| usize::try_from(value).unwrap_or(0);
-        let heads = Heads::read(folder).map_err(|error| error.to_string())?.map(Arc::new);
+        let heads = match pinned(folder)? {
+            Some((store, name)) => store.heads(&name).map_err(|error| error.to_string()),
+            None => Heads::read(folder).map_err(|error| error.to_string()),
+        }?;
+        let heads = heads.map(Arc::new);
         let model = |encoder: Arc<dyn Encoder>, backend| {
             let encoder = match &heads {
                 Some(heads) => headed(encoder, heads.clone())?,
@@ -322,6 +331,16 @@ pub fn models_dir(config: &Config) -> PathBuf {
     }
 }
 
+/// The store that pins the files of a folder, and the folder's name there; `None` for a folder that nobody pinned.
+fn pinned(folder: &Path) -> Result<Option<(Store, String)>, String> {
+    let (Some(dir), Some(name)) = (folder.parent(), folder.file_name().and_then(|name| name.to_str())) else {
+        return Ok(None);
+    };
+    let store = Store::open(dir).map_err(|error| error.to_string())?;
+    let known = store.entry(name).is_ok();
+    Ok(known.then(|| (store, name.to_owned())))
+}
+
 fn headed(encoder: Arc<dyn Encoder>, heads: Arc<Heads>) -> Result<Arc<dyn Encoder>, String> {
     let headed = HeadedEncoder::new(encoder, heads).map_err(|error| error.to_string())?;
     Ok(Arc::new(headed))
@@ -353,6 +372,7 @@ mod tests {
     use pintle_config::Profile;
 
     use super::*;
+    use crate::store::fetch::{Order, Source, fetch};
     use crate::testing::{Mood, Words};
 
     fn config(more: &str) -> Config {
@@ -424,5 +444,27 @@ mod tests {
         drop((slot, again));
         assert!(shelf.open(None).is_ok());
         assert_eq!(library.loaded.lock().unwrap().len(), 1, "what nobody uses is let go");
+    }
+
+    #[test]
+    fn files_that_differ_from_their_digests_are_not_loaded() {
+        let upstream = models(&["bert_seq"]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let order = Order::of("subjects", Source::Path(upstream.path().join("bert_seq")));
+        fetch(&mut store, &order, &mut |_, _, _| ()).unwrap();
+        let yaml = "  pintle: {classifier: {models_dir: DIR, models: {domain: subjects}}}";
+        let config = config(&yaml.replace("DIR", &dir.path().display().to_string()));
+        with(&config, Path::new("/"), |shelf| {
+            assert_eq!(shelf.open(Some(Head::Domain)).unwrap().0.name, "subjects")
+        });
+        let weights = dir.path().join("subjects/model.safetensors");
+        let mut bytes = std::fs::read(&weights).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&weights, bytes).unwrap();
+        with(&config, Path::new("/"), |shelf| {
+            let why = shelf.open(Some(Head::Domain)).err().unwrap();
+            assert!(why.contains("model.safetensors: sha256 is"), "{why}");
+        });
     }
 }

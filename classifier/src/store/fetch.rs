@@ -108,6 +108,27 @@ pub struct Order {
     pub hub: Option<String>,
 }
 
+impl Order {
+    /// A model as its source has it, of which nothing else is known.
+    #[must_use]
+    pub fn of(name: &str, source: Source) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: "embedding".to_owned(),
+            source,
+            licence: "unknown".to_owned(),
+            notice: String::new(),
+            folder: None,
+            weights: None,
+            pooling: None,
+            archive: None,
+            digests: BTreeMap::new(),
+            heads: None,
+            hub: None,
+        }
+    }
+}
+
 /// Told while bytes arrive: what arrives, how much of it is here, and how much it will be, if that is known.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, Option<u64>);
 

@@ -39,20 +39,7 @@ fn archive(dir: &Path, prefixes: &[&str]) -> PathBuf {
 }
 
 fn order(source: &str) -> Order {
-    Order {
-        name: "tiny".to_owned(),
-        role: "domain".to_owned(),
-        source: source.parse().unwrap(),
-        licence: "unknown".to_owned(),
-        notice: String::new(),
-        folder: None,
-        weights: None,
-        pooling: None,
-        heads: None,
-        archive: None,
-        digests: BTreeMap::new(),
-        hub: None,
-    }
+    Order { role: "domain".to_owned(), ..Order::of("tiny", source.parse().unwrap()) }
 }
 
 fn fetch_quietly(store: &mut Store, order: &Order) -> Result<(), StoreError> {
