@@ -90,7 +90,7 @@ fn agree(what: &str, both: &Both, texts: &[Vec<u32>]) -> f32 {
 
 #[test]
 fn every_tiny_checkpoint_agrees_with_the_cpu() {
-    for target in [Target::Gfx942, Target::Gfx1100] {
+    for target in [Target::Gfx942, Target::Gfx1100, Target::Sm90] {
         let Some(emulator) = Emulator::take(target) else { return };
         let settings = settings(&emulator);
         let gpus = Gpus::open(&settings).unwrap();
