@@ -6,6 +6,7 @@
 pub mod config;
 pub mod folder;
 pub mod network;
+pub mod rope;
 pub mod tokenizer;
 mod weights;
 

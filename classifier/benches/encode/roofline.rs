@@ -5,6 +5,7 @@ use pintle_classifier::encoder::{
 use pintle_classifier::model::Folder;
 use pintle_classifier::model::config::{self, Pooling};
 use pintle_classifier::model::network::{Block, Linear, Network, Norm};
+use pintle_classifier::model::rope::Rope;
 use pintle_classifier::model::tokenizer::Tokenizer;
 
 use crate::cpu_time;
@@ -84,7 +85,7 @@ fn folder() -> Folder {
         up: linear(2 * inner, hidden),
         down: linear(hidden, inner),
         reach: *reach,
-        theta: Some(if reach.is_none() { 160_000.0 } else { 10_000.0 }),
+        rope: Some(Rope { theta: if reach.is_none() { 160_000.0 } else { 10_000.0 }, yarn: None }),
     });
     let network = Network {
         blocks: blocks.collect(),

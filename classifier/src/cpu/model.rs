@@ -11,6 +11,7 @@ use super::{Isa, Precision};
 use crate::encoder::{Encoder, EncoderInfo, Session, TokenizeError, Tokens};
 use crate::model::config::{Activation, Pooling, Task};
 use crate::model::network::Block;
+use crate::model::rope::Rope;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{Folder, Network};
 
@@ -159,12 +160,12 @@ impl Model {
             gated,
             pre_norm,
         };
-        let mut thetas = Vec::new();
+        let mut ropes = Vec::new();
         let blocks: Vec<_> = blocks
             .into_iter()
-            .map(|block| pack_block(block, &shape, config.intermediate, table.format, &mut thetas))
+            .map(|block| pack_block(block, &shape, config.intermediate, table.format, &mut ropes))
             .collect();
-        let turns = thetas.iter().map(|theta| turns(*theta, width / 2, config.positions)).collect();
+        let turns = ropes.iter().map(|rope| turns(rope, width / 2, config.positions)).collect();
         Self {
             isa,
             precision,
@@ -199,7 +200,7 @@ fn pack_block(
     shape: &Shape,
     intermediate: usize,
     format: Format,
-    thetas: &mut Vec<f64>,
+    ropes: &mut Vec<Rope>,
 ) -> PackedBlock {
     // Scores are products divided by the root of the width; the softmax takes powers of two.
     let scale = (LOG2_E / (shape.head as f64).sqrt()) as f32;
@@ -220,26 +221,26 @@ fn pack_block(
         up: Packed::new(&block.up, format),
         down: Packed::new(&block.down, format),
         reach: block.reach,
-        turns: block.theta.map(|theta| {
-            thetas.iter().position(|known| *known == theta).unwrap_or_else(|| {
-                thetas.push(theta);
-                thetas.len() - 1
+        turns: block.rope.map(|rope| {
+            ropes.iter().position(|known| *known == rope).unwrap_or_else(|| {
+                ropes.push(rope);
+                ropes.len() - 1
             })
         }),
     }
 }
 
-/// For every position, `half` cosines and then `half` sines of `position / theta^(i / half)`.
-fn turns(theta: f64, half: usize, positions: usize) -> Lanes {
+/// For every position, `half` cosines and then `half` sines of the position times each pair's rate.
+fn turns(rope: &Rope, half: usize, positions: usize) -> Lanes {
     let mut turns = Lanes::zeroed(positions * 2 * half);
     // Angles are computed in f32, as the networks were trained.
-    let rates: Vec<f32> = (0..half).map(|i| (1.0 / theta.powf(i as f64 / half as f64)) as f32).collect();
+    let (rates, scale) = (rope.rates(half), rope.scale());
     for (position, row) in turns.floats_mut().chunks_exact_mut(2 * half).take(positions).enumerate() {
         let (cosines, sines) = row.split_at_mut(half);
         for (i, rate) in rates.iter().enumerate() {
             let angle = f64::from(position as f32 * rate);
-            cosines[i] = angle.cos() as f32;
-            sines[i] = angle.sin() as f32;
+            cosines[i] = (scale * angle.cos()) as f32;
+            sines[i] = (scale * angle.sin()) as f32;
         }
     }
     turns

@@ -30,6 +30,9 @@ pub fn pack(folder: &Folder, settings: &ClassifierHip) -> Result<EncoderModel, S
 }
 
 fn spec(network: &Network, pool: config::Pooling) -> Result<EncoderSpec<'_>, String> {
+    if network.blocks.iter().any(|block| block.rope.is_some_and(|rope| rope.yarn.is_some())) {
+        return Err("no kernel for rotary positions that are scaled".to_owned());
+    }
     let Network { config, words, places, embedding_norm, blocks, final_norm, head } = network;
     if activation(config.activation)? != Activation::Gelu {
         return Err(format!("no kernel for blocks with {:?}", config.activation));
@@ -60,7 +63,7 @@ fn block(block: &Block) -> BlockSpec<'_> {
         up: linear(&block.up),
         down: linear(&block.down),
         reach: block.reach,
-        theta: block.theta,
+        theta: block.rope.map(|rope| rope.theta),
     }
 }
 

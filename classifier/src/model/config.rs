@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::LoadError;
+use super::rope::{self, Rope};
 use crate::encoder::Family;
 
 const FILE: &str = "config.json";
@@ -71,10 +72,10 @@ pub enum Task {
 /// Where rotary positions come from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rotary {
-    /// Base of the angles' geometric progression, per kind of layer.
-    pub global_theta: f64,
-    /// The same for layers that look at their neighbourhood.
-    pub local_theta: f64,
+    /// Of layers that look everywhere.
+    pub global: Rope,
+    /// Of layers that look at their neighbourhood.
+    pub local: Rope,
 }
 
 /// What `config.json` says, checked and in one spelling.
@@ -132,7 +133,7 @@ struct Raw {
     global_rope_theta: Option<f64>,
     local_rope_theta: Option<f64>,
     rope_parameters: Option<RopeParameters>,
-    rope_scaling: Option<serde_json::Value>,
+    rope_scaling: Option<rope::Raw>,
     layer_types: Option<Vec<String>>,
     classifier_pooling: Option<String>,
     classifier_activation: Option<String>,
@@ -141,14 +142,8 @@ struct Raw {
 
 #[derive(Deserialize)]
 struct RopeParameters {
-    full_attention: Option<Rope>,
-    sliding_attention: Option<Rope>,
-}
-
-#[derive(Deserialize)]
-struct Rope {
-    rope_theta: Option<f64>,
-    rope_type: Option<String>,
+    full_attention: Option<rope::Raw>,
+    sliding_attention: Option<rope::Raw>,
 }
 
 /// Reads `config.json`.
@@ -253,28 +248,14 @@ pub(crate) fn task(architectures: &[String]) -> Task {
     }
 }
 
+/// Transformers takes `rope_scaling`, where it is, for both kinds of layers.
 fn rotary(raw: &Raw) -> Result<Rotary, LoadError> {
-    if raw.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null()) {
-        return Err(LoadError::unsupported(FILE, "rope_scaling"));
-    }
-    let theta = |rope: Option<&Rope>, old: Option<f64>, default: f64| {
-        if let Some(kind) = rope.and_then(|rope| rope.rope_type.as_deref()).filter(|kind| *kind != "default")
-        {
-            return Err(LoadError::unsupported(FILE, format!("rope_type {kind:?}")));
-        }
-        let value = rope.and_then(|rope| rope.rope_theta).or(old).unwrap_or(default);
-        if value.is_finite() && value > 1.0 {
-            Ok(value)
-        } else {
-            Err(LoadError::malformed(FILE, format!("a rotary base of {value}")))
-        }
-    };
-    let parameters = raw.rope_parameters.as_ref();
-    let global_theta =
-        theta(parameters.and_then(|p| p.full_attention.as_ref()), raw.global_rope_theta, 160_000.0)?;
-    let local_theta =
-        theta(parameters.and_then(|p| p.sliding_attention.as_ref()), raw.local_rope_theta, 10_000.0)?;
-    Ok(Rotary { global_theta, local_theta })
+    let (own, positions) = (raw.rope_parameters.as_ref(), raw.max_position_embeddings);
+    let rope = |own, theta| Rope::parse(own, raw.rope_scaling, theta, positions);
+    Ok(Rotary {
+        global: rope(own.and_then(|own| own.full_attention), raw.global_rope_theta.unwrap_or(160_000.0))?,
+        local: rope(own.and_then(|own| own.sliding_attention), raw.local_rope_theta.unwrap_or(10_000.0))?,
+    })
 }
 
 fn reach(raw: &Raw, layers: usize) -> Result<Vec<Option<usize>>, LoadError> {

@@ -2,6 +2,7 @@
 
 use super::LoadError;
 use super::config::{Activation, Config, Pooling, Task};
+use super::rope::Rope;
 use super::weights::Weights;
 use crate::encoder::Family;
 
@@ -47,8 +48,8 @@ pub struct Block {
     pub down: Linear,
     /// How many tokens to either side attention looks; `None` is all.
     pub reach: Option<usize>,
-    /// Base of the rotary angles, in rotary networks.
-    pub theta: Option<f64>,
+    /// Rotary positions, in rotary networks.
+    pub rope: Option<Rope>,
 }
 
 /// How classification logits come from token vectors.
@@ -140,7 +141,7 @@ fn bert(config: Config, weights: Weights<'_>) -> Result<Network, LoadError> {
             up: weights.linear(&at("intermediate.dense"), inner, hidden)?,
             down: weights.linear(&at("output.dense"), hidden, inner)?,
             reach: None,
-            theta: None,
+            rope: None,
         })
     };
     let head = match labels(&config, &weights)? {
@@ -173,9 +174,7 @@ fn modern_bert(config: Config, weights: Weights<'_>) -> Result<Network, LoadErro
     let block = |layer: usize| {
         let at = |name: &str| format!("layers.{layer}.{name}");
         let reach = config.reach[layer];
-        let theta = config
-            .rotary
-            .map(|rotary| if reach.is_none() { rotary.global_theta } else { rotary.local_theta });
+        let rope = config.rotary.map(|rotary| if reach.is_none() { rotary.global } else { rotary.local });
         Ok(Block {
             attention_norm: match layer {
                 0 => None,
@@ -187,7 +186,7 @@ fn modern_bert(config: Config, weights: Weights<'_>) -> Result<Network, LoadErro
             up: weights.linear(&at("mlp.Wi"), 2 * inner, hidden)?,
             down: weights.linear(&at("mlp.Wo"), hidden, inner)?,
             reach,
-            theta,
+            rope,
         })
     };
     let head = match labels(&config, &weights)? {

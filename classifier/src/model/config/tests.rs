@@ -20,10 +20,29 @@ fn both_spellings_say_the_same() {
 }
 
 #[test]
+fn scaled_positions_in_both_spellings_say_the_same() {
+    let yarn = "\"type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64";
+    let old =
+        OLD.replacen("\"local_attention\"", &format!("\"rope_scaling\": {{{yarn}}}, \"local_attention\""), 1);
+    let old = parse(old.as_bytes()).unwrap();
+    let new = NEW.replace("\"rope_type\": \"default\"", &yarn.replace("\"type\"", "\"rope_type\""));
+    assert_eq!(old, parse(new.as_bytes()).unwrap());
+    let rotary = old.rotary.unwrap();
+    assert_eq!((rotary.global.theta, rotary.local.theta), (160_000.0, 10_000.0));
+    assert_eq!(rotary.global.yarn, rotary.local.yarn);
+    assert_eq!(rotary.global.yarn.unwrap().factor, 4.0);
+    let one = NEW.replacen("\"rope_type\": \"default\"", &yarn.replace("\"type\"", "\"rope_type\""), 1);
+    assert_eq!(parse(one.as_bytes()).unwrap().rotary.unwrap().local.yarn, None);
+}
+
+#[test]
 fn what_cannot_be_computed_is_refused() {
     for (from, to) in [
         ("\"modernbert\"", "\"llama\""),
-        ("\"rope_type\": \"default\"", "\"rope_type\": \"yarn\""),
+        ("\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\", \"factor\": 2"),
+        ("\"rope_type\": \"default\"", "\"rope_type\": \"linear\", \"factor\": 2"),
+        ("\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": 0"),
+        ("\"rope_type\": \"default\"", "\"rope_type\": \"no such\""),
         ("\"hidden_size\": 64", "\"hidden_size\": 0"),
         ("\"hidden_size\": 64", "\"hidden_size\": 99999999"),
         ("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
