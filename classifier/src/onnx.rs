@@ -2,9 +2,13 @@
 //!
 //! One text is one run. Graphs that quantise their activations as they go measure a whole batch at once, so that a text
 //! would have another result in company; and padding would be paid for.
+//!
+//! What a graph may ask for is bounded before it is loaded ([`graph`]), and how long anybody waits for a run by a
+//! thread that can be left ([`runner`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use serde::Deserialize;
@@ -19,11 +23,16 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadError, ONNX_FILE};
 
 mod graph;
+mod runner;
+
+use runner::{Left, Runner};
 
 /// Longest text in tokens of a model that does not say.
 const DEFAULT_POSITIONS: usize = 512;
 /// Most components of an embedding.
 const MAX_WIDTH: usize = 65_536;
+/// Time that the first run may take, on a short text and with everything cold.
+const FIRST_RUN: Duration = Duration::from_secs(60);
 
 /// A graph with its tokenizer.
 pub struct OnnxEncoder {
@@ -33,13 +42,20 @@ pub struct OnnxEncoder {
 
 /// What sessions share.
 struct Graph {
-    model: Model,
+    program: Arc<Program>,
     info: EncoderInfo,
     vocabulary: usize,
+    form: Form,
+    /// Its runs that have taken too long.
+    left: Left,
+}
+
+/// What a run needs.
+struct Program {
+    model: Model,
     /// Each input with what goes into it.
     inputs: Vec<(NodeId, Feed)>,
     output: NodeId,
-    form: Form,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +110,7 @@ impl OnnxEncoder {
         let tokenizer = Tokenizer::parse(files.tokenizer)?;
         let vocabulary = raw.vocab_size.unwrap_or_else(|| tokenizer.vocabulary());
         folder::check_vocabulary(&tokenizer, vocabulary)?;
-        graph::check_nesting(files.weights)?;
+        graph::check(files.weights)?;
         let model = load(files.weights)?;
         let inputs = inputs(&model)?;
         let output = output(&model, task)?;
@@ -118,7 +134,8 @@ impl OnnxEncoder {
             max_tokens: positions,
             outputs: Vec::new(),
         };
-        let mut graph = Graph { model, info, vocabulary, inputs, output, form: Form::Pooled(0) };
+        let program = Arc::new(Program { model, inputs, output });
+        let mut graph = Graph { program, info, vocabulary, form: Form::Pooled(0), left: Left::default() };
         graph.learn_form(&tokenizer, task, &labels, pooling)?;
         Ok(Self { network: Arc::new(graph), tokenizer })
     }
@@ -181,10 +198,8 @@ impl Graph {
         tokenizer
             .tokenize("a", self.info.max_tokens, &mut tokens)
             .map_err(|error| LoadError::malformed("tokenizer.json", error))?;
-        let options = RunOptions::default().with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(1))));
-        let value = catch_unwind(AssertUnwindSafe(|| self.run(&tokens.ids, options)))
-            .map_err(|_| fail("it fails on a short text".into()))?
-            .map_err(fail)?;
+        let value = self.runner().run(tokens.ids.clone(), FIRST_RUN);
+        let value = value.map_err(|error| fail(format!("on a short text: {error}")))?;
         let (shape, rank) = match value.clone().into_shape_vec::<f32, 3>() {
             Ok((shape, _)) => (shape, 3),
             Err(_) => match value.into_shape_vec::<f32, 2>() {
@@ -228,6 +243,18 @@ impl Graph {
         Ok(())
     }
 
+    fn runner(&self) -> Runner<Vec<u32>, Value> {
+        let program = self.program.clone();
+        let mut pool = None;
+        Runner::new(&self.left, move |ids: Vec<u32>| {
+            // The one thread on which the graph runs, while the runner's own waits.
+            let pool = pool.get_or_insert_with(|| Arc::new(ThreadPool::with_num_threads(1)));
+            program.run(&ids, RunOptions::default().with_thread_pool(Some(pool.clone())))
+        })
+    }
+}
+
+impl Program {
     fn run(&self, ids: &[u32], options: RunOptions) -> Result<Value, String> {
         let length = ids.len();
         let feed = |feed: Feed| -> Vec<i32> {
@@ -262,15 +289,13 @@ impl Encoder for OnnxEncoder {
     }
 
     fn session(&self) -> Box<dyn Session> {
-        let pool = Arc::new(ThreadPool::with_num_threads(1));
-        Box::new(OnnxSession { graph: self.network.clone(), pool })
+        Box::new(OnnxSession { graph: self.network.clone(), runner: self.network.runner() })
     }
 }
 
 struct OnnxSession {
     graph: Arc<Graph>,
-    /// One thread, on which the graph runs while the session's own waits.
-    pool: Arc<ThreadPool>,
+    runner: Runner<Vec<u32>, Value>,
 }
 
 impl Session for OnnxSession {
@@ -281,8 +306,8 @@ impl Session for OnnxSession {
         out.clear();
         for range in batch.ranges() {
             let ids = &batch.ids()[range];
-            let options = RunOptions::default().with_thread_pool(Some(self.pool.clone()));
-            let value = graph.run(ids, options).map_err(EncodeError::Device)?;
+            let value =
+                self.runner.run(ids.to_vec(), runner::limit(ids.len())).map_err(EncodeError::Device)?;
             let wrong =
                 |what: &dyn std::fmt::Display| EncodeError::Device(format!("the output changed: {what}"));
             let (width, rows) = match graph.form {

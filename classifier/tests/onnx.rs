@@ -132,7 +132,7 @@ fn damaged_graphs_are_errors_or_models() {
     };
     // The graph lies before its weights; half of the changes go there.
     let graph_part = whole.len() / 20;
-    // The same changes every time: how much memory a graph asks for is bounded by nobody.
+    // The same changes every time: sizes that a graph computes are not bounded before it runs.
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
         .run(&change, |(place, bytes, cut)| {
             damaged(place.index(graph_part), &bytes, false);

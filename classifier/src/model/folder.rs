@@ -14,6 +14,8 @@ use crate::encoder::{EncoderInfo, OutputInfo, OutputKind};
 
 /// Most bytes of `model.safetensors`.
 pub const MAX_WEIGHTS_BYTES: u64 = 4 << 30;
+/// Most bytes of `model.onnx`: no protocol buffer is longer.
+pub const MAX_GRAPH_BYTES: u64 = i32::MAX as u64;
 /// Most bytes of any other file.
 pub const MAX_TEXT_BYTES: u64 = 64 << 20;
 
@@ -77,9 +79,10 @@ pub(crate) fn with_files<T>(
         other => other.map(Some),
     };
     let (pooling, modules) = (optional("1_Pooling/config.json")?, optional("modules.json")?);
+    let most = if weights == ONNX_FILE { MAX_GRAPH_BYTES } else { MAX_WEIGHTS_BYTES };
     then(Files {
         config: &text("config.json")?,
-        weights: &read_file(folder, weights, MAX_WEIGHTS_BYTES)?,
+        weights: &read_file(folder, weights, most)?,
         tokenizer: &text("tokenizer.json")?,
         pooling: pooling.as_deref(),
         modules: modules.as_deref(),
