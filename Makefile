@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test hip gpu-check bench bench-saar train-heads eval fuzz ebpf fmt lint build clean
+.PHONY: help demo test hip hip-long gpu-check bench bench-saar train-heads eval fuzz ebpf fmt lint build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ fuzz: ## Fuzz every parser for FUZZ_SECONDS (default 60) each; needs a nightly t
 
 hip: ## Compile the GPU kernels for AMD (clang 22, no ROCm) and rewrite their budgets
 	@scripts/hip.sh build
+
+hip-long: ## 400 texts of each small checkpoint, and MiniLM, on the emulated GPU against the CPU: minutes
+	@scripts/setup.sh build
+	@cargo test --release -p pintle-classifier --test gpu_long -- --ignored --nocapture --test-threads 1
 
 gpu-check: ## Check and measure the GPU kernels on an NVIDIA GPU beside PyTorch, into docs/gpu.md; without one, says so
 	@scripts/gpu-check.sh
