@@ -16,6 +16,9 @@
 //! in texts and in tokens, nor for one whose longest text is not longer.
 
 use std::fmt;
+use std::sync::Arc;
+
+use pintle_hip::encoder::Banks;
 
 mod buffers;
 
@@ -58,6 +61,22 @@ pub trait Session: Send {
     /// [`EncodeError::Device`] is the back end's, and another one may answer. The contents of `out` are unspecified
     /// after an error.
     fn encode(&mut self, batch: &Batch, want: Want, out: &mut Encoded) -> Result<(), EncodeError>;
+
+    /// The same. A back end that can, compares each text's whole embedding, which must be wanted, with `banks` in the
+    /// same pass and fills [`Encoded::scores`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::encode`].
+    fn encode_comparing(
+        &mut self,
+        batch: &Batch,
+        want: Want,
+        _banks: &Arc<Banks>,
+        out: &mut Encoded,
+    ) -> Result<(), EncodeError> {
+        self.encode(batch, want, out)
+    }
 }
 
 /// The kind of network. What it computes on is its back end's affair.

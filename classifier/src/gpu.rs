@@ -7,33 +7,28 @@
 //! Weights and activations are 16-bit floats, sums are `f32`.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pintle_config::ClassifierHip;
-use pintle_hip::encoder::{EncoderJob, EncoderModel, EncoderProgram, Encoding, Wants};
-use pintle_hip::engine::{Engine, Failure, Loaded, Options, Status};
-use pintle_hip::{Hip, Size, Source, Unavailable};
-use serde::Serialize;
+use pintle_hip::encoder::EncoderProgram;
+use pintle_hip::engine::{Engine, Options, Status};
+use pintle_hip::{Hip, Source, Unavailable};
 
-use crate::encoder::{
-    Batch, EncodeError, Encoded, Encoder, EncoderInfo, Session, TokenizeError, Tokens, Want,
-};
-
+mod encoder;
 mod pool;
 mod spec;
 
+pub use encoder::GpuEncoder;
 pub use pool::{GpuPool, GpuReport};
 pub use spec::pack;
 
 /// The GPUs that this process uses.
 pub struct Gpus {
+    hip: Hip,
     engines: Vec<Engine<EncoderProgram>>,
     /// Devices that were asked for and cannot be used, and why.
     refused: Vec<(u32, String)>,
     options: Options,
-    since: Instant,
 }
 
 impl Gpus {
@@ -55,34 +50,51 @@ impl Gpus {
             }
             other => other.to_string(),
         })?;
-        let options = options(settings);
-        let (mut engines, mut refused) = (Vec::new(), Vec::new());
-        let first = [0];
-        let devices = if settings.devices.is_empty() { &first } else { settings.devices.as_slice() };
-        for (at, device) in devices.iter().enumerate() {
-            if devices[..at].contains(device) {
+        let mut gpus = Self { hip, engines: Vec::new(), refused: Vec::new(), options: options(settings) };
+        gpus.take(settings)?;
+        Ok(gpus)
+    }
+
+    /// Takes other settings, but for the library and the number of batches under way, which stay. A device that is not
+    /// named any more is given back when the last model on it goes; one that could not be used is tried again.
+    ///
+    /// # Errors
+    ///
+    /// Why none can be used any more, in one sentence.
+    pub fn follow(&mut self, settings: &ClassifierHip) -> Result<(), String> {
+        self.options = Options { slots: self.options.slots, ..options(settings) };
+        self.engines.iter().for_each(|engine| engine.follow(self.options));
+        self.take(settings)
+    }
+
+    /// Has the devices that are named, and no other.
+    fn take(&mut self, settings: &ClassifierHip) -> Result<(), String> {
+        let named = if settings.devices.is_empty() { &[0][..] } else { settings.devices.as_slice() };
+        self.refused.clear();
+        let mut engines = Vec::with_capacity(named.len());
+        for (at, device) in named.iter().enumerate() {
+            if named[..at].contains(device) {
                 continue;
             }
-            match Engine::start(&hip, *device, options) {
+            let known = self.engines.iter().find(|engine| engine.device() == *device).cloned();
+            match known.map_or_else(|| Engine::start(&self.hip, *device, self.options), Ok) {
                 Ok(engine) => engines.push(engine),
-                Err(error) => refused.push((*device, error.to_string())),
+                Err(error) => self.refused.push((*device, error.to_string())),
             }
         }
-        if engines.is_empty() {
-            let reasons: Vec<_> =
-                refused.iter().map(|(device, why)| format!("device {device}: {why}")).collect();
-            return Err(reasons.join("; "));
+        self.engines = engines;
+        if self.engines.is_empty() {
+            let say = |(device, why): &(u32, String)| format!("device {device}: {why}");
+            return Err(self.refused.iter().map(say).collect::<Vec<_>>().join("; "));
         }
-        Ok(Self { engines, refused, options, since: Instant::now() })
+        Ok(())
     }
 
     /// What they are and do.
     #[must_use]
-    pub fn status(&self) -> Vec<GpuStatus> {
-        let elapsed = self.since.elapsed();
-        let used = self.engines.iter().map(|engine| GpuStatus::of(&engine.status(), elapsed));
-        let refused = self.refused.iter().map(|(device, why)| GpuStatus::refused(*device, why));
-        used.chain(refused).collect()
+    pub fn status(&self) -> Vec<Status> {
+        let refused = self.refused.iter().map(|(device, why)| Status::refused(*device, why));
+        self.engines.iter().map(Engine::status).chain(refused).collect()
     }
 }
 
@@ -103,200 +115,4 @@ fn options(settings: &ClassifierHip) -> Options {
         load_limit: milliseconds(settings.load_ms),
         retry_after: milliseconds(settings.retry_ms),
     }
-}
-
-/// For status reports.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct GpuStatus {
-    /// Its number, as HIP counts.
-    pub device: u32,
-    /// What its maker calls it; empty if it could not be opened.
-    pub name: String,
-    /// Its instruction set, with features.
-    pub isa: String,
-    /// Why it is not used now; empty if it is.
-    pub resting: String,
-    /// Models on it.
-    pub models: usize,
-    /// Bytes of its memory that are taken.
-    pub memory_used: u64,
-    /// Bytes of its memory that may be taken.
-    pub memory_limit: u64,
-    /// Calls that wait now.
-    pub waiting: usize,
-    /// Calls that may wait.
-    pub queue: usize,
-    /// Batches under way now.
-    pub under_way: usize,
-    /// Batches that ended well.
-    pub batches: u64,
-    /// Texts in them.
-    pub texts: u64,
-    /// Tokens in them.
-    pub tokens: u64,
-    /// Texts per second, in the mean since it was opened.
-    pub texts_per_second: f64,
-    /// Calls that it failed.
-    pub failed: u64,
-    /// How often it died.
-    pub deaths: u64,
-}
-
-impl GpuStatus {
-    fn of(status: &Status, elapsed: Duration) -> Self {
-        Self {
-            device: status.device.index,
-            name: status.device.name.clone(),
-            isa: status.device.isa.clone(),
-            resting: status.resting.clone().unwrap_or_default(),
-            models: status.models,
-            memory_used: status.memory_used,
-            memory_limit: status.memory_limit,
-            waiting: status.waiting,
-            queue: status.queue,
-            under_way: status.under_way,
-            batches: status.batches,
-            texts: status.sequences,
-            tokens: status.tokens,
-            texts_per_second: status.sequences as f64 / elapsed.as_secs_f64().max(1e-3),
-            failed: status.failed,
-            deaths: status.deaths,
-        }
-    }
-
-    fn refused(device: u32, why: &str) -> Self {
-        Self { device, resting: why.to_owned(), ..Self::default() }
-    }
-}
-
-/// A model on GPUs.
-pub struct GpuEncoder(Arc<Twin>);
-
-/// What sessions share.
-struct Twin {
-    /// Its information and its tokens are this one's.
-    cpu: Arc<dyn Encoder>,
-    /// On each device; at least one.
-    loaded: Vec<Loaded<EncoderProgram>>,
-    room: Size,
-    vocabulary: usize,
-    /// Where the next call goes.
-    next: AtomicUsize,
-}
-
-impl GpuEncoder {
-    /// Brings a packed model onto every GPU that takes it. `cpu` is the same model.
-    ///
-    /// # Errors
-    ///
-    /// Why no GPU takes it, in one sentence.
-    pub fn new(cpu: Arc<dyn Encoder>, model: EncoderModel, gpus: &Gpus) -> Result<Self, String> {
-        let footprint = model.footprint();
-        let needs =
-            footprint.weights.saturating_add(footprint.slot.saturating_mul(gpus.options.slots as u64));
-        if needs > gpus.options.memory_limit {
-            return Err(format!(
-                "it needs {needs} bytes of a GPU's memory, more than the {} of classifier.hip.memory_bytes",
-                gpus.options.memory_limit
-            ));
-        }
-        let vocabulary = model.packed().vocabulary();
-        let model = Arc::new(model);
-        let (mut loaded, mut reasons) = (Vec::new(), Vec::new());
-        for engine in &gpus.engines {
-            match engine.load(model.clone()) {
-                Ok(one) => loaded.push(one),
-                Err(failure) => reasons.push(failure.to_string()),
-            }
-        }
-        let Some(room) = loaded.first().map(Loaded::room) else { return Err(reasons.join("; ")) };
-        Ok(Self(Arc::new(Twin { cpu, loaded, room, vocabulary, next: AtomicUsize::new(0) })))
-    }
-}
-
-impl Encoder for GpuEncoder {
-    fn info(&self) -> &EncoderInfo {
-        self.0.cpu.info()
-    }
-
-    fn tokenize(&self, text: &str, max_tokens: usize, out: &mut Tokens) -> Result<(), TokenizeError> {
-        self.0.cpu.tokenize(text, max_tokens, out)
-    }
-
-    fn session(&self) -> Box<dyn Session> {
-        Box::new(GpuSession(self.0.clone()))
-    }
-}
-
-struct GpuSession(Arc<Twin>);
-
-impl Session for GpuSession {
-    fn encode(&mut self, batch: &Batch, want: Want, out: &mut Encoded) -> Result<(), EncodeError> {
-        let twin = &*self.0;
-        let info = twin.cpu.info();
-        want.check(info)?;
-        batch.check(info, twin.vocabulary)?;
-        if batch.ranges().any(|text| text.len() > twin.room.tokens) {
-            return Err(EncodeError::Batch("a text is longer than a batch on the GPU"));
-        }
-        out.clear();
-        let wants = Wants {
-            layers: if want.layers == 0 { info.layers } else { want.layers } as u32,
-            embedding: want.embedding,
-            logits: want.sequence || want.token,
-        };
-        if batch.texts() == 0 || !(wants.embedding || wants.logits) {
-            return Ok(());
-        }
-        let start = twin.next.fetch_add(1, Ordering::Relaxed);
-        let mut failure = Failure::Stopped;
-        for nth in 0..twin.loaded.len() {
-            let device = &twin.loaded[start.wrapping_add(nth) % twin.loaded.len()];
-            match ask(device, batch, wants, twin.room) {
-                Ok(parts) => {
-                    parts.into_iter().for_each(|part| collect(part, want, info, out));
-                    return Ok(());
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(EncodeError::Device(failure.to_string()))
-    }
-}
-
-/// Hands the texts over, in as many jobs as they take, and waits for all of them.
-fn ask(
-    device: &Loaded<EncoderProgram>,
-    batch: &Batch,
-    wants: Wants,
-    room: Size,
-) -> Result<Vec<Encoding>, Failure> {
-    let mut pending = Vec::new();
-    let mut first = 0;
-    while first < batch.texts() {
-        let start = batch.range(first).start;
-        let fits =
-            |text: usize| text - first < room.sequences && batch.range(text).end - start <= room.tokens;
-        let last = (first..batch.texts()).take_while(|text| fits(*text)).last().unwrap_or(first);
-        let ids = batch.ids()[start..batch.range(last).end].to_vec();
-        let ends = batch.ends()[first..=last].iter().map(|end| end - start as u32).collect();
-        let job = EncoderJob::new(ids, ends, wants).expect("a batch holds texts with tokens");
-        pending.push(device.ask(job)?);
-        first = last + 1;
-    }
-    pending.into_iter().map(pintle_hip::engine::Pending::wait).collect()
-}
-
-/// Appends what one job gave.
-fn collect(part: Encoding, want: Want, info: &EncoderInfo, out: &mut Encoded) {
-    if want.dimensions == 0 {
-        out.pooled.extend(part.embeddings);
-    } else {
-        for row in part.embeddings.chunks_exact(info.hidden) {
-            let kept = &row[..want.dimensions];
-            let length = kept.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            out.pooled.extend(kept.iter().map(|x| x / length));
-        }
-    }
-    if want.token { &mut out.token_logits } else { &mut out.logits }.extend(part.logits);
 }

@@ -13,6 +13,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use pintle_hip::encoder::Banks;
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
@@ -247,6 +248,19 @@ impl Session for HeadedSession {
             shorten(pooled, dimensions, want.dimensions);
         }
         Ok(())
+    }
+
+    fn encode_comparing(
+        &mut self,
+        batch: &Batch,
+        want: Want,
+        banks: &Arc<Banks>,
+        out: &mut Encoded,
+    ) -> Result<(), EncodeError> {
+        if want.sequence {
+            return self.encode(batch, want, out);
+        }
+        self.session.encode_comparing(batch, want, banks, out)
     }
 }
 

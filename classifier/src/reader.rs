@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use pintle_hip::abi::BankScore;
+use pintle_hip::encoder::Banks;
+
 use crate::external::ExternalModel;
 
 pub(crate) mod labels;
@@ -108,6 +111,8 @@ pub struct TextReading {
     pub has: Wanted,
     /// Of length one, or empty for a text without any token.
     pub embedding: Vec<f32>,
+    /// What the embedding scores against the banks of this id, where a GPU has compared it.
+    pub scores: Option<(u64, Vec<BankScore>)>,
     /// By [`Head`], in the order of the model's labels; empty for [`Head::Pii`].
     pub probabilities: [Vec<f32>; 6],
     /// Labels of the probabilities, where the model does not know them before it is asked.
@@ -128,7 +133,12 @@ impl TextReading {
             .flat_map(|labels| labels.iter())
             .map(|label| size_of::<String>() + label.len())
             .sum();
-        size_of::<Self>() + floats * size_of::<f32>() + self.entities.len() * size_of::<Entity>() + labels
+        let scores = self.scores.as_ref().map_or(0, |(_, scores)| size_of_val(scores.as_slice()));
+        size_of::<Self>()
+            + scores
+            + floats * size_of::<f32>()
+            + self.entities.len() * size_of::<Entity>()
+            + labels
     }
 }
 
@@ -157,6 +167,11 @@ pub trait TextModel: Send + Sync {
     /// One thread's working memory.
     fn session(&self) -> Box<dyn TextSession>;
 
+    /// Distinguishes what sessions work on: a session serves any model with an equal digest, back end and instance.
+    fn instance(&self) -> usize {
+        0
+    }
+
     /// The model is asked over a network: whoever would wait for its session asks this instead.
     fn external(&self) -> Option<&ExternalModel> {
         None
@@ -170,4 +185,23 @@ pub trait TextSession: Send {
     /// # Errors
     /// When the back end failed; `out` is as before then. Texts as such never fail.
     fn read(&mut self, texts: &[&str], wanted: Wanted, out: &mut Vec<TextReading>) -> Result<(), ModelError>;
+
+    /// As [`Self::read`]. A back end that can compare embeddings with prototypes where it computes them does so.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    fn read_comparing(
+        &mut self,
+        texts: &[&str],
+        wanted: Wanted,
+        _banks: &Arc<Banks>,
+        out: &mut Vec<TextReading>,
+    ) -> Result<(), ModelError> {
+        self.read(texts, wanted, out)
+    }
+
+    /// The model is gone, and the session can do nothing any more.
+    fn is_orphan(&self) -> bool {
+        false
+    }
 }

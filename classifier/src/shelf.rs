@@ -17,7 +17,7 @@ use pintle_config::{Config, Precision as PrecisionSetting};
 use crate::cpu::{Isa, Precision};
 use crate::encoder::{Encoder, Family};
 use crate::external::{Externals, Named};
-use crate::gpu::GpuPool;
+use crate::gpu::{GpuEncoder, GpuPool, pack};
 use crate::heads::{HeadedEncoder, Heads};
 use crate::load::Loaded;
 use crate::model::Options;
@@ -39,7 +39,17 @@ const GUARD_ROLE: &str = "guardrail";
 pub struct Library {
     gpus: GpuPool,
     loaded: Mutex<HashMap<Key, Weak<dyn Encoder>>>,
+    #[cfg(test)]
+    reads: std::sync::atomic::AtomicUsize,
     externals: Externals,
+}
+
+/// A model on the CPU, and on GPUs.
+pub struct Both {
+    /// Always there.
+    pub cpu: Arc<dyn Encoder>,
+    /// Its twin, or why there is none: nothing where that is no matter of this model.
+    pub gpu: Result<Arc<GpuEncoder>, Option<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,7 +68,8 @@ impl Library {
         &self.gpus
     }
 
-    /// The model of a folder, loaded now or before.
+    /// The model of a folder, loaded now or before, and its twin on the GPUs, which is asked in windows of at most `window`
+    /// tokens. The folder is read once for both, unless GPUs are wanted only after the CPU has the model.
     ///
     /// # Errors
     /// Why it cannot be loaded, in one sentence.
@@ -67,7 +78,8 @@ impl Library {
         folder: &Path,
         labels: Option<Vec<String>>,
         precision: Precision,
-    ) -> Result<Arc<dyn Encoder>, String> {
+        window: usize,
+    ) -> Result<Both, String> {
         let weights = folder.join(weights_file(folder));
         let about = std::fs::metadata(&weights).map_err(|error| format!("{}: {error}", weights.display()))?;
         let key = Key {
@@ -77,20 +89,35 @@ impl Library {
             labels: labels.clone(),
             precision,
         };
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.retain(|_, model| model.strong_count() > 0);
-        if let Some(model) = loaded.get(&key).and_then(Weak::upgrade) {
-            return Ok(model);
-        }
         let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let options = Options { name, labels, ..Options::default() };
-        let model = match pinned(folder)? {
-            Some((store, name)) => store.load(&name, options).map_err(|error| error.to_string()),
-            None => Loaded::read(folder, options).map_err(|error| error.to_string()),
-        }?;
-        let model = model.into_encoder(precision);
-        loaded.insert(key, Arc::downgrade(&model));
-        Ok(model)
+        let read = || {
+            #[cfg(test)]
+            self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match pinned(folder)? {
+                Some((store, name)) => store.load(&name, options).map_err(|error| error.to_string()),
+                None => Loaded::read(folder, options).map_err(|error| error.to_string()),
+            }
+        };
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, model| model.strong_count() > 0);
+        if let Some(cpu) = loaded.get(&key).and_then(Weak::upgrade) {
+            let window = window.min(cpu.info().max_tokens);
+            let twin = self.gpus.twin(&cpu, window, |settings| match read()? {
+                Loaded::Network(folder) if folder.info == *cpu.info() => pack(&folder, settings),
+                _ => Err("its files changed while it was loaded".to_owned()),
+            });
+            return Ok(Both { cpu, gpu: twin });
+        }
+        let model = read()?;
+        let packed = self.gpus.pack(&model);
+        let cpu = model.into_encoder(precision);
+        loaded.insert(key, Arc::downgrade(&cpu));
+        let window = window.min(cpu.info().max_tokens);
+        // It is asked for only where it was not known to be on the GPUs, and then it has been packed.
+        let given = |_: &_| packed.unwrap_or_else(|| Err("the GPUs changed while it was loaded".to_owned()));
+        let twin = self.gpus.twin(&cpu, window, given);
+        Ok(Both { cpu, gpu: twin })
     }
 }
 
@@ -210,12 +237,13 @@ impl<'a> ConfiguredShelf<'a> {
     fn load(&self, folder: &Path, head: Option<Head>, mapping: &str) -> Result<(Slot, String), String> {
         let labels = self.labels(folder, mapping)?;
         let settings = &self.config.global.pintle.classifier;
-        let encoder = self.library.load(folder, labels, precision(settings.precision))?;
         let policy = WindowPolicy {
             tokens: settings.window_tokens as usize,
             max_windows: settings.max_windows.into(),
             ..WindowPolicy::default()
         };
+        let precision = precision(settings.precision);
+        let Both { cpu: encoder, gpu } = self.library.load(folder, labels, precision, policy.tokens)?;
         let shape = &self.config.global.model_catalog.embeddings.semantic.embedding_config;
         let (layers, dimensions) = match head {
             None => (shape.target_layer, shape.target_dimension),
@@ -238,8 +266,7 @@ impl<'a> ConfiguredShelf<'a> {
         let backend = if encoder.info().family == Family::Onnx { "onnx" } else { "cpu" };
         let own = model(encoder.clone(), backend)?;
         let mut slot = Slot { name: own.name().to_owned(), backends: vec![Arc::new(own)] };
-        let window = policy.tokens.min(encoder.info().max_tokens);
-        let note = match self.library.gpus.twin(&encoder, folder, window) {
+        let note = match gpu {
             Ok(twin) => {
                 slot.backends.insert(0, Arc::new(model(twin, "hip")?));
                 String::new()
@@ -466,5 +493,49 @@ mod tests {
             let why = shelf.open(Some(Head::Domain)).err().unwrap();
             assert!(why.contains("model.safetensors: sha256 is"), "{why}");
         });
+    }
+
+    #[test]
+    fn a_folder_is_read_once_for_the_cpu_and_the_gpu() {
+        let Some(emulator) = pintle_hip_emulator::Emulator::take(pintle_hip_emulator::Target::Gfx942) else {
+            return;
+        };
+        let models = models(&["bert_seq"]);
+        let of = |hip: &str| {
+            config(&format!(
+                "  pintle: {{classifier: {{backend: hip, models_dir: {}, models: {{domain: bert_seq, embedding: bert_seq}}, \
+                 hip: {{library: \"{}\", watchdog_ms: 120000, batch_texts: 16{hip}}}}}}}",
+                models.path().display(),
+                emulator.path().display()
+            ))
+        };
+        let library = Library::default();
+        let (secrets, base) = (Secrets::default(), Path::new("/"));
+        let open = |config: &Config, head| {
+            let embedded = Arc::new(Words::new("embedded", "embedded", Mood::Well));
+            ConfiguredShelf::new(&library, config, &secrets, base, embedded).open(head).unwrap().0
+        };
+        let reads = || library.reads.load(std::sync::atomic::Ordering::Relaxed);
+        let first = of(", batch_tokens: 512");
+        let slots = [open(&first, Some(Head::Domain)), open(&first, None)];
+        for slot in &slots {
+            let backends: Vec<_> = slot.backends.iter().map(|backend| backend.backend()).collect();
+            assert_eq!(backends, ["hip", "cpu"]);
+        }
+        assert_eq!((reads(), library.gpus.report().devices[0].models), (1, 1));
+
+        // Other batches are packed from the folder, beside the old ones.
+        let second = of(", batch_tokens: 256");
+        let other = open(&second, None);
+        assert_ne!(other.backends[0].instance(), slots[1].backends[0].instance());
+        assert_eq!((reads(), library.gpus.report().devices[0].models), (2, 2));
+
+        // Without room for both, what is there stays, and a restart is called for.
+        drop(other);
+        let third = of(", batch_tokens: 512, memory_bytes: 1048576, precision: bf16");
+        let kept = open(&third, None);
+        assert_eq!(kept.backends[0].instance(), slots[1].backends[0].instance());
+        let waits = library.gpus.report().restart;
+        assert!(waits.len() == 1 && waits[0].starts_with("batches and precision of bert_seq"), "{waits:?}");
     }
 }

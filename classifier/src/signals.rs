@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use pintle_hip::encoder::Banks;
 use pintle_routing::evidence::Unknown;
 use pintle_routing::facts::Facts;
 use pintle_routing::learned::Learned;
@@ -107,6 +108,8 @@ pub struct SignalPlan {
     /// Texts that stand for models, as vectors; an empty one could not be embedded.
     descriptions: Option<Vec<Vec<f32>>>,
     history: bool,
+    /// The prototypes, where GPUs that embed texts compare them too.
+    on_gpus: Option<Arc<Banks>>,
     compression: Compression,
     /// Families that read the whole text although others read a shortened one.
     uncompressed: Vec<SignalKind>,
@@ -141,6 +144,11 @@ impl SignalPlan {
     pub fn external(&self) -> Vec<ExternalStatus> {
         let backends = self.models.iter().flat_map(|slot| &slot.backends);
         backends.filter_map(|backend| backend.external()).map(ExternalModel::status).collect()
+    }
+
+    /// What a model's embeddings are compared with where they are computed.
+    pub(crate) fn compares(&self, model: usize) -> Option<&Arc<Banks>> {
+        self.on_gpus.as_ref().filter(|_| self.embedder == Source::Model(model))
     }
 
     /// Who measures each family that the configuration uses.

@@ -9,7 +9,7 @@ use pintle_classifier::cpu::{CpuEncoder, Precision};
 use pintle_classifier::encoder::{Batch, EncodeError, Encoded, Encoder, OutputKind, Want};
 use pintle_classifier::gpu::{self, GpuEncoder, Gpus};
 use pintle_config::{ClassifierHip, HipPrecision};
-use pintle_hip::encoder::Number;
+use pintle_hip::encoder::{BankSpec, Banks, Number};
 use pintle_hip_emulator::{Emulator, Target, codes};
 
 /// What the two back ends promise each other.
@@ -174,6 +174,109 @@ fn fewer_layers_and_dimensions_are_those_of_the_cpu() {
         let mut out = Encoded::default();
         let refused = both.gpu.session().encode(&batch(&texts), beyond, &mut out);
         assert!(matches!(refused, Err(EncodeError::Want(_))));
+    });
+}
+
+/// `best_weight · max + (1 − best_weight) · mean(best top_m)` of the cosines with `side`, and the greatest.
+fn score(side: &[Vec<f32>], vector: &[f32], top_m: usize, best_weight: f32) -> (f32, f32) {
+    let mut cosines: Vec<f32> = side.iter().map(|prototype| cosine(prototype, vector)).collect();
+    cosines.sort_by(|a, b| b.total_cmp(a));
+    let Some(best) = cosines.first().copied() else { return (0.0, 0.0) };
+    let top = &cosines[..top_m.min(cosines.len())];
+    let mean = top.iter().sum::<f32>() / top.len() as f32;
+    (best_weight * best + (1.0 - best_weight) * mean, best)
+}
+
+#[test]
+fn prototypes_are_compared_in_the_pass_that_embeds() {
+    each_family(|name, both, emulator, gpus| {
+        let golden = Golden::read(&format!("{name}/golden.safetensors")).texts();
+        let width = both.cpu.info().dimensions();
+        let rows = |encoded: &Encoded| encoded.pooled.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>();
+        let examples =
+            rows(&encode(&*both.cpu, &texts(&[3, 5, 8, 13, 21, 34, 2, 4, 6, 9, 12]), Want::EMBEDDING));
+        let sides =
+            [(&examples[..5], &examples[5..8]), (&examples[8..], &[][..]), (&examples[..], &examples[..1])];
+        let params = [(2, 0.75), (8, 0.5), (1, 1.0)];
+        let specs: Vec<BankSpec<'_>> = sides
+            .iter()
+            .zip(params)
+            .map(|((hard, easy), (top_m, best_weight))| BankSpec { hard, easy, top_m, best_weight })
+            .collect();
+        let banks = Arc::new(Banks::new(width, &specs).unwrap());
+        let launches = emulator.calls("hipModuleLaunchKernel");
+        let plain = encode(&both.gpu, &golden, Want::EMBEDDING);
+        let without = emulator.calls("hipModuleLaunchKernel") - launches;
+        let compare = |banks: &Arc<Banks>| {
+            let mut out = Encoded::default();
+            let mut session = both.gpu.session();
+            session.encode_comparing(&batch(&golden), Want::EMBEDDING, banks, &mut out).unwrap();
+            out
+        };
+        let compared = compare(&banks);
+        let with = emulator.calls("hipModuleLaunchKernel") - launches - without;
+        assert_eq!(with, without + 1, "one launch more");
+        assert_eq!(compared.pooled, plain.pooled);
+        assert_eq!(compared.scores.len(), golden.len() * banks.len());
+        let on_cpu = rows(&encode(&*both.cpu, &golden, Want::EMBEDDING));
+        let near = |got: f32, expected: f32, by: f32| {
+            assert!((got - expected).abs() < by, "{name}: {got} for {expected}");
+        };
+        for (text, vector) in rows(&compared).iter().enumerate() {
+            for (nth, ((hard, easy), (top_m, weight))) in sides.iter().zip(params).enumerate() {
+                let got = compared.scores[text * banks.len() + nth];
+                for (got, got_best, side) in
+                    [(got.hard, got.hard_best, hard), (got.easy, got.easy_best, easy)]
+                {
+                    let (here, best) = score(side, vector, top_m, weight);
+                    near(got, here, 1e-5);
+                    near(got_best, best, 1e-5);
+                    // From the text on, against the CPU in f32.
+                    near(got, score(side, &on_cpu[text], top_m, weight).0, 5e-3);
+                }
+                near(got.margin, got.hard - got.easy, 1e-6);
+            }
+        }
+
+        // Banks of another width are left to who asked, and so are those that there is no room for.
+        let narrow = vec![vec![1.0, 0.0, 0.0, 0.0]];
+        let other = BankSpec { hard: &narrow, easy: &[], top_m: 1, best_weight: 1.0 };
+        assert!(compare(&Arc::new(Banks::new(4, &[other]).unwrap())).scores.is_empty());
+        let large = vec![examples[0].clone(); 4096];
+        let large = BankSpec { hard: &large, easy: &[], top_m: 1, best_weight: 1.0 };
+        let large = Arc::new(Banks::new(width, &[large; 16]).unwrap());
+        emulator.fail("hipMalloc", 0, codes::OUT_OF_MEMORY);
+        let refused = compare(&large);
+        assert_eq!((&refused.pooled, refused.scores.len()), (&plain.pooled, 0));
+        let used = || gpus.status()[0].memory_used;
+        let before = used();
+        assert_eq!(compare(&large).scores.len(), golden.len() * 16, "there is room again");
+        assert!(used() > before);
+        drop(large);
+        // What nobody has any more is forgotten with the next one that is asked for.
+        let again = compare(&banks);
+        assert_eq!(again.scores, compared.scores);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while used() > before + (1 << 20) {
+            assert!(std::time::Instant::now() < deadline, "{} bytes, {before} before", used());
+            std::thread::yield_now();
+        }
+
+        // A fault takes them off the device with everything else; they are there again with it.
+        emulator.fail("hipGraphLaunch", 0, codes::LAUNCH_FAILURE);
+        let mut out = Encoded::default();
+        let failed = both.gpu.session().encode_comparing(&batch(&golden), Want::EMBEDDING, &banks, &mut out);
+        assert!(matches!(failed, Err(EncodeError::Device(_))), "{name}: {failed:?}");
+        let again = || {
+            let mut out = Encoded::default();
+            let done =
+                both.gpu.session().encode_comparing(&batch(&golden), Want::EMBEDDING, &banks, &mut out);
+            done.is_ok() && out.scores == compared.scores
+        };
+        while !again() {
+            assert!(std::time::Instant::now() < deadline, "{name}: it does not come back");
+            std::thread::yield_now();
+        }
     });
 }
 

@@ -47,6 +47,9 @@ const ROUTING_SECONDS: &[f64] =
 const MODEL_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
+/// Buckets in seconds for a batch on a GPU.
+const GPU_SECONDS: &[f64] = &[1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.5, 2.0, 10.0];
+
 /// Buckets in seconds for the time of one output token.
 const TOKEN_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0];
 
@@ -70,6 +73,7 @@ const BY_NAME: &[(&str, &[f64])] = &[
     ("llm_model_tpot_seconds", TOKEN_SECONDS),
     ("pintle_routing_seconds", ROUTING_SECONDS),
     ("pintle_upstream_connect_seconds", ROUTING_SECONDS),
+    ("pintle_gpu_batch_seconds", GPU_SECONDS),
 ];
 
 /// How often histograms are drained of raw samples, so that memory does not wait for a scrape.

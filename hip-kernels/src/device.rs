@@ -49,7 +49,7 @@ pub struct Device(Rc<Inner>);
 struct Inner {
     hip: Hip,
     info: DeviceInfo,
-    memory_limit: u64,
+    memory_limit: Cell<u64>,
     memory_used: Cell<u64>,
 }
 
@@ -74,7 +74,12 @@ impl Device {
         unsafe { hip.entry.hipSetDevice(info.index as c_int)? };
         open.insert(info.index);
         CURRENT.set(Some(info.index));
-        Ok(Self(Rc::new(Inner { hip: hip.clone(), info, memory_limit, memory_used: Cell::new(0) })))
+        Ok(Self(Rc::new(Inner {
+            hip: hip.clone(),
+            info,
+            memory_limit: Cell::new(memory_limit),
+            memory_used: Cell::new(0),
+        })))
     }
 
     /// What it is.
@@ -91,6 +96,11 @@ impl Device {
 
     pub(crate) fn hip(&self) -> &Hip {
         &self.0.hip
+    }
+
+    /// Sets how much of its memory may be taken from now on; what is taken stays.
+    pub fn limit_memory(&self, bytes: u64) {
+        self.0.memory_limit.set(bytes);
     }
 
     pub(crate) fn entry(&self) -> &EntryPoints {
@@ -131,7 +141,7 @@ impl Device {
     pub fn allocate<T: Plain>(&self, len: usize) -> Result<DeviceBuffer<T>, Error> {
         let bytes = len.max(1).saturating_mul(size_of::<T>());
         let wanted = (bytes as u64).checked_next_multiple_of(GRANULE).unwrap_or(u64::MAX);
-        let (used, limit) = (self.memory_used(), self.0.memory_limit);
+        let (used, limit) = (self.memory_used(), self.0.memory_limit.get());
         if wanted > limit.saturating_sub(used) {
             return Err(Error::MemoryLimit { wanted, used, limit });
         }

@@ -11,6 +11,7 @@
 //! output; rotary angles are laid out so that a component still meets its partner.
 
 mod arena;
+mod banks;
 mod batch;
 mod numbers;
 mod pack;
@@ -20,6 +21,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use banks::{BankSpec, Banks, MAX_BANKS};
 pub use numbers::Number;
 pub use pack::{Packed, pack, weights_bytes};
 pub use plan::{Argument, Bucket, Launch, Regions, Wants};

@@ -21,19 +21,21 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Error, Unavailable};
-use crate::hip::{DeviceInfo, Hip};
+use crate::hip::Hip;
 use crate::program::{Program, Size};
 
 mod flight;
 mod owner;
 mod resident;
 mod shared;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use flight::{Order, Question, Registered};
 use owner::Owner;
 use shared::Shared;
+pub use status::{Status, describe};
 
 /// How an engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,10 +195,30 @@ impl<P: Program> Engine<P> {
         Ok(loaded)
     }
 
+    /// The device's number, as HIP counts.
+    #[must_use]
+    pub fn device(&self) -> u32 {
+        self.0.shared.info().index
+    }
+
+    /// Whether both are one.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What it is and does.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.shared.status()
+    }
+
+    /// Takes other limits from now on; a model that is there stays where there is less memory. [`Options::slots`] are
+    /// those that it was started with.
+    pub fn follow(&self, options: Options) {
+        self.0.shared.follow(options);
+        // Wakes the thread. One that has ended needs none.
+        let _ = self.0.orders.send(Order::Follow);
     }
 
     /// Waits until the device can be asked, at most so long. False if it cannot by then.
@@ -233,6 +255,11 @@ impl<P: Program> Loaded<P> {
     /// [`Failure`].
     pub fn run(&self, job: P::Job) -> Result<P::Answer, Failure> {
         self.ask(job)?.wait()
+    }
+
+    /// Counts a question that was left to another device or back end, because this one failed or refused it.
+    pub fn passed_over(&self) {
+        self.engine.0.shared.counters.passed_over();
     }
 
     /// The most that one question may hold.
@@ -287,37 +314,4 @@ impl<P: Program> fmt::Debug for Engine<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("device", self.0.shared.info()).finish_non_exhaustive()
     }
-}
-
-/// For status reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The device.
-    pub device: DeviceInfo,
-    /// Why it rests, if it does.
-    pub resting: Option<String>,
-    /// Models on it.
-    pub models: usize,
-    /// Bytes of its memory that are taken.
-    pub memory_used: u64,
-    /// Bytes of its memory that may be taken.
-    pub memory_limit: u64,
-    /// Questions that wait now.
-    pub waiting: usize,
-    /// Questions that may wait.
-    pub queue: usize,
-    /// Batches under way now.
-    pub under_way: usize,
-    /// Batches that ended well.
-    pub batches: u64,
-    /// Questions answered.
-    pub questions: u64,
-    /// Texts in them.
-    pub sequences: u64,
-    /// Tokens in them.
-    pub tokens: u64,
-    /// Questions that the device failed, those that waited for a device that died included.
-    pub failed: u64,
-    /// How often the device died, or could not be brought back after a rest.
-    pub deaths: u64,
 }

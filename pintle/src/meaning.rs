@@ -77,6 +77,17 @@ impl Meaning {
         }))
     }
 
+    /// What the configuration says of GPUs that takes a restart.
+    pub(crate) fn restart(&self) -> Option<String> {
+        let waits = self.library.gpus().report().restart;
+        (!waits.is_empty()).then(|| format!("restart for other values of {}", waits.join(", ")))
+    }
+
+    /// Sets the gauges of GPUs.
+    pub(crate) fn publish(&self) {
+        self.library.gpus().publish();
+    }
+
     /// What classifiers measure of one request, now.
     ///
     /// # Errors

@@ -356,6 +356,7 @@ fn hooks(
                 Box::new(move || {
                     if let Some(plane) = for_gauges.get() {
                         meters::gauge(&plane.shared);
+                        plane.meaning.publish();
                         // The tables are the successor's as soon as it has them.
                         if !plane.host.is_leaving() {
                             plane.kernel.publish(&plane.shared);
@@ -496,6 +497,7 @@ fn reload(plane: &Plane, path: &Path) -> ReloadReport {
     shared.store.set_ttl_ms(u64::from(prepared.config.global.pintle.session.ttl_seconds) * 1000);
     notes.extend(plane.kernel.reload(&prepared.config).map(str::to_owned));
     let next = generation(prepared, wired, &shared.store, &plane.meaning, Some(&before));
+    notes.extend(plane.meaning.restart());
     resolve::resolve(&next.upstreams);
     let digest = next.policy.digest_hex();
     // Applied all the same: keys and addresses may have changed behind an unchanged file.

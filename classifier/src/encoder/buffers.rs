@@ -1,5 +1,7 @@
 use std::ops::Range;
 
+use pintle_hip::abi::BankScore;
+
 use super::{EncodeError, EncoderInfo, MAX_BATCH_TEXTS, MAX_BATCH_TOKENS};
 
 /// The tokens of one text.
@@ -138,6 +140,8 @@ pub struct Encoded {
     pub logits: Vec<f32>,
     /// One row per token of the batch, special tokens included: the logits of all token outputs.
     pub token_logits: Vec<f32>,
+    /// One row per text: a score for each bank, where the back end compares ([`Session::encode_comparing`]).
+    pub scores: Vec<BankScore>,
 }
 
 impl Encoded {
@@ -146,5 +150,6 @@ impl Encoded {
         self.pooled.clear();
         self.logits.clear();
         self.token_logits.clear();
+        self.scores.clear();
     }
 }

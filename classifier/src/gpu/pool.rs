@@ -1,14 +1,16 @@
 //! GPUs and what is on them, over all generations of the configuration.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
-use pintle_config::{Classifier, ClassifierBackend, ClassifierHip};
+use pintle_config::{Classifier, ClassifierBackend, ClassifierHip, HipPrecision};
+use pintle_hip::encoder::EncoderModel;
+use pintle_hip::engine::Status;
 use serde::Serialize;
 
-use super::{GpuEncoder, GpuStatus, Gpus, pack};
-use crate::encoder::{Encoder, EncoderInfo, Family, OutputKind};
-use crate::model::{Options, folder};
+use super::{GpuEncoder, Gpus, pack};
+use crate::encoder::{Encoder, EncoderInfo, Family};
+use crate::load::Loaded;
 
 /// The process's GPUs: opened when a model first asks for one, kept while any configuration wants them.
 #[derive(Debug, Default)]
@@ -17,9 +19,35 @@ pub struct GpuPool(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     backend: ClassifierBackend,
+    /// In force: what takes a restart is as it was when the GPUs were opened.
     settings: ClassifierHip,
     opened: Option<Result<Gpus, String>>,
-    encoders: Vec<(EncoderInfo, Weak<GpuEncoder>)>,
+    encoders: Vec<Known>,
+    /// What the configuration says otherwise than it is.
+    restart: Vec<String>,
+    /// Devices that gauges were set for.
+    published: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+struct Known {
+    info: EncoderInfo,
+    packing: Packing,
+    encoder: Weak<GpuEncoder>,
+}
+
+/// What a model in memory was packed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Packing {
+    precision: HipPrecision,
+    tokens: u32,
+    texts: u16,
+}
+
+impl Packing {
+    fn of(settings: &ClassifierHip) -> Self {
+        Self { precision: settings.precision, tokens: settings.batch_tokens, texts: settings.batch_texts }
+    }
 }
 
 /// For status reports and the log.
@@ -33,33 +61,48 @@ pub struct GpuReport {
     pub well: bool,
     /// Why they do or do not.
     pub why: String,
+    /// What the configuration says that takes a restart.
+    pub restart: Vec<String>,
     /// The GPUs.
-    pub devices: Vec<GpuStatus>,
+    pub devices: Vec<Status>,
 }
 
 impl GpuPool {
-    /// Follows a new configuration. GPUs that are open stay as they were opened, since models of the configuration
-    /// before are on them; those that could not be opened are tried again. Where the configuration insists on a GPU,
-    /// that happens now.
+    /// Follows a new configuration. GPUs that are open take its limits and devices; which library it is and how many
+    /// batches are under way stay, and the report says so. GPUs that could not be opened are tried again. Where the
+    /// configuration insists on a GPU, that happens now.
     pub fn follow(&self, settings: &Classifier) {
         let mut state = self.state();
         state.backend = settings.backend;
-        if state.backend == ClassifierBackend::Cpu || matches!(state.opened, Some(Err(_))) {
+        if state.backend == ClassifierBackend::Cpu {
             state.opened = None;
             state.encoders.clear();
         }
-        if state.opened.is_none() {
-            state.settings = settings.hip.clone();
-        } else if state.settings != settings.hip {
-            tracing::warn!("classifier.hip has changed: that takes a restart");
-        }
+        state.follow(&settings.hip);
         if state.backend == ClassifierBackend::Hip {
             state.open();
         }
     }
 
-    /// The twin of `cpu` on the GPUs, from its folder, which is read if the twin is not there yet. It is asked in
-    /// windows of `window` tokens.
+    /// Packs a model that has just been read, if it goes to GPUs and is not there yet: what [`Self::twin`] takes.
+    pub fn pack(&self, model: &Loaded) -> Option<Result<EncoderModel, String>> {
+        let mut state = self.state();
+        let folder = match model {
+            Loaded::Network(folder) => folder,
+            #[cfg(feature = "onnx")]
+            Loaded::Graph(_) => return None,
+        };
+        if state.gpus(folder.info.family).is_err() || state.known(&folder.info).is_some() {
+            return None;
+        }
+        let settings = state.settings.clone();
+        // It takes long for a large model, and who asks how things are need not wait for it.
+        drop(state);
+        Some(pack(folder, &settings))
+    }
+
+    /// The twin of `cpu` on the GPUs; `packed` is asked for the model if it is not there yet. It is asked in windows of
+    /// `window` tokens.
     ///
     /// # Errors
     ///
@@ -67,50 +110,75 @@ impl GpuPool {
     pub fn twin(
         &self,
         cpu: &Arc<dyn Encoder>,
-        folder: &Path,
         window: usize,
+        packed: impl FnOnce(&ClassifierHip) -> Result<EncoderModel, String>,
     ) -> Result<Arc<GpuEncoder>, Option<String>> {
         let mut state = self.state();
-        if state.backend == ClassifierBackend::Cpu || cpu.info().family == Family::Onnx {
-            return Err(None);
-        }
-        state.open();
-        state.encoders.retain(|(_, encoder)| encoder.strong_count() > 0);
-        let State { settings, opened, encoders, backend } = &mut *state;
-        let gpus = match opened {
-            Some(Ok(gpus)) => gpus,
-            Some(Err(why)) if *backend == ClassifierBackend::Hip => return Err(Some(why.clone())),
-            _ => return Err(None),
-        };
-        let known = encoders.iter().find(|(info, _)| info == cpu.info());
-        if let Some(encoder) = known.and_then(|(_, encoder)| encoder.upgrade()) {
-            return Ok(encoder);
-        }
-        if window > settings.batch_tokens as usize {
+        state.gpus(cpu.info().family)?;
+        state.encoders.retain(|known| known.encoder.strong_count() > 0);
+        if window > state.settings.batch_tokens as usize {
             return Err(Some(format!("windows of {window} tokens do not fit classifier.hip.batch_tokens")));
         }
-        let encoder = Arc::new(bring(cpu, folder, settings, gpus)?);
-        encoders.push((cpu.info().clone(), Arc::downgrade(&encoder)));
-        Ok(encoder)
+        let State { settings, encoders, restart, opened, .. } = &mut *state;
+        let packing = Packing::of(settings);
+        let same = |known: &&Known| known.info == *cpu.info();
+        let known = encoders.iter().rev().find(|known| same(known) && known.packing == packing);
+        let known = known.and_then(|known| known.encoder.upgrade());
+        let other = encoders.iter().rev().find(same).and_then(|known| known.encoder.upgrade());
+        let Some(Ok(gpus)) = opened else { return Err(None) };
+        let made = match known {
+            Some(known) if known.is_on(gpus) => return Ok(known),
+            Some(known) => known.moved(gpus),
+            None => packed(settings).and_then(|model| GpuEncoder::new(cpu.clone(), model, gpus)),
+        };
+        match (made, other) {
+            (Ok(made), _) => {
+                let made = Arc::new(made);
+                let encoder = Arc::downgrade(&made);
+                encoders.push(Known { info: cpu.info().clone(), packing, encoder });
+                Ok(made)
+            }
+            // Two of it do not fit, and the one that is there answers as well.
+            (Err(why), Some(other)) => {
+                let note = format!("batches and precision of {} on GPUs ({why})", cpu.info().name);
+                if !restart.contains(&note) {
+                    restart.push(note);
+                }
+                Ok(other)
+            }
+            (Err(why), None) => Err(Some(why)),
+        }
     }
 
     /// Who runs models, and why.
     #[must_use]
     pub fn report(&self) -> GpuReport {
         let state = self.state();
-        let devices = match &state.opened {
-            Some(Ok(gpus)) => gpus.status(),
-            _ => Vec::new(),
-        };
-        let used = devices.iter().any(|device| device.resting.is_empty());
+        let devices = state.devices();
+        let used = devices.iter().any(Status::is_up);
         GpuReport {
             asked: state.backend.as_str(),
             used,
-            well: state.backend != ClassifierBackend::Hip
-                || (used && devices.iter().all(|device| device.resting.is_empty())),
+            well: state.backend != ClassifierBackend::Hip || (used && devices.iter().all(Status::is_up)),
             why: state.why(),
+            restart: state.restart.clone(),
             devices,
         }
+    }
+
+    /// Sets the gauges of every device; those of one that is not used any more become 0. Leaves them while a model is
+    /// being loaded.
+    pub fn publish(&self) {
+        let mut state = match self.0.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let devices = state.devices();
+        let now: BTreeSet<u32> = devices.iter().map(|device| device.device).collect();
+        let gone = state.published.difference(&now).map(|device| Status::refused(*device, "not used"));
+        gone.chain(devices).for_each(|device| device.publish());
+        state.published.extend(now);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,13 +191,68 @@ impl State {
         self.opened.get_or_insert_with(|| Gpus::open(&self.settings));
     }
 
+    fn follow(&mut self, wanted: &ClassifierHip) {
+        self.restart.clear();
+        let Some(Ok(gpus)) = &mut self.opened else {
+            self.opened = None;
+            self.settings = wanted.clone();
+            return;
+        };
+        let ours = &self.settings;
+        if wanted.library != ours.library {
+            self.restart.push("classifier.hip.library".to_owned());
+        }
+        if wanted.batches != ours.batches {
+            self.restart.push(format!("classifier.hip.batches (now {})", ours.batches));
+        }
+        let library = ours.library.clone();
+        let followed = ClassifierHip { library, batches: ours.batches, ..wanted.clone() };
+        // What could not be used is tried again even if nothing has changed.
+        let devices = gpus.follow(&followed);
+        self.settings = followed;
+        if let Err(why) = devices {
+            self.opened = Some(Err(why));
+        }
+    }
+
+    /// Opens the GPUs for a model of this family.
+    ///
+    /// # Errors
+    ///
+    /// As [`GpuPool::twin`].
+    fn gpus(&mut self, family: Family) -> Result<(), Option<String>> {
+        if self.backend == ClassifierBackend::Cpu || family == Family::Onnx {
+            return Err(None);
+        }
+        self.open();
+        match &self.opened {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(why)) if self.backend == ClassifierBackend::Hip => Err(Some(why.clone())),
+            _ => Err(None),
+        }
+    }
+
+    /// The model as it would be packed now.
+    fn known(&self, info: &EncoderInfo) -> Option<Arc<GpuEncoder>> {
+        let packing = Packing::of(&self.settings);
+        let known = self.encoders.iter().rev().find(|known| known.info == *info && known.packing == packing);
+        known.and_then(|known| known.encoder.upgrade())
+    }
+
+    fn devices(&self) -> Vec<Status> {
+        match &self.opened {
+            Some(Ok(gpus)) => gpus.status(),
+            _ => Vec::new(),
+        }
+    }
+
     fn why(&self) -> String {
         match (&self.opened, self.backend) {
             (_, ClassifierBackend::Cpu) => "classifier.backend is cpu".to_owned(),
             (None, _) => "no model that a GPU could run is in use".to_owned(),
             (Some(Err(why)), _) => why.clone(),
             (Some(Ok(gpus)), _) => {
-                let say = |device: &GpuStatus| match device.resting.as_str() {
+                let say = |device: &Status| match device.resting.as_str() {
                     "" => format!("device {} is a {} ({})", device.device, device.name, device.isa),
                     why => format!("device {} rests: {why}", device.device),
                 };
@@ -137,26 +260,6 @@ impl State {
             }
         }
     }
-}
-
-/// Reads the model of a folder and brings it onto the GPUs.
-fn bring(
-    cpu: &Arc<dyn Encoder>,
-    folder: &Path,
-    settings: &ClassifierHip,
-    gpus: &Gpus,
-) -> Result<GpuEncoder, String> {
-    let info = cpu.info();
-    let labels = info.outputs.iter().find_map(|output| match &output.kind {
-        OutputKind::Sequence { labels } | OutputKind::Token { labels } => Some(labels.clone()),
-        OutputKind::Embedding { .. } => None,
-    });
-    let options = Options { name: info.name.clone(), labels, ..Options::default() };
-    let folder = folder::read(folder, options).map_err(|error| error.to_string())?;
-    if folder.info != *info {
-        return Err("its files changed while it was loaded".to_owned());
-    }
-    GpuEncoder::new(cpu.clone(), pack(&folder, settings)?, gpus)
 }
 
 #[cfg(test)]

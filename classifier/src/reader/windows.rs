@@ -8,7 +8,9 @@
 //! What the windows say becomes one answer: embeddings are averaged by number of tokens; probabilities of an
 //! attack take the window most suspected; other classes are averaged; personal data is collected.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+use pintle_hip::encoder::Banks;
 
 use super::{Entity, Head, ModelError, Polarity, TextModel, TextReading, TextSession, Wanted};
 use crate::encoder::{Batch, Encoded, Encoder, OutputKind, Session, Tokens, Want};
@@ -166,6 +168,10 @@ impl TextModel for EncoderModel {
         self.sequence.iter().find(|place| place.head == head).map(|place| place.labels.as_slice())
     }
 
+    fn instance(&self) -> usize {
+        Arc::as_ptr(&self.encoder).cast::<()>() as usize
+    }
+
     fn session(&self) -> Box<dyn TextSession> {
         Box::new(EncoderSession {
             model: Shape {
@@ -179,7 +185,8 @@ impl TextModel for EncoderModel {
                 token_row: self.encoder.info().token_labels(),
                 kinds: self.kinds.clone(),
             },
-            encoder: self.encoder.clone(),
+            encoder: Arc::downgrade(&self.encoder),
+            banks: None,
             session: self.encoder.session(),
             tokens: Tokens::default(),
             batch: Batch::default(),
@@ -204,7 +211,11 @@ struct Shape {
 
 struct EncoderSession {
     model: Shape,
-    encoder: Arc<dyn Encoder>,
+    /// Kept by the model alone, so that weights are given back when no configuration wants them. While this is here, no
+    /// other encoder has its address.
+    encoder: Weak<dyn Encoder>,
+    /// What the call that is being made compares embeddings with.
+    banks: Option<Arc<Banks>>,
     session: Box<dyn Session>,
     tokens: Tokens,
     batch: Batch,
@@ -231,17 +242,36 @@ struct Sum {
 impl TextSession for EncoderSession {
     fn read(&mut self, texts: &[&str], wanted: Wanted, out: &mut Vec<TextReading>) -> Result<(), ModelError> {
         let first = out.len();
-        let result = self.read_all(texts, wanted, first, out);
+        let encoder = self.encoder.upgrade().ok_or_else(|| ModelError("the model is gone".to_owned()))?;
+        let result = self.read_all(&*encoder, texts, wanted, first, out);
         if result.is_err() {
             out.truncate(first);
         }
         result
+    }
+
+    fn read_comparing(
+        &mut self,
+        texts: &[&str],
+        wanted: Wanted,
+        banks: &Arc<Banks>,
+        out: &mut Vec<TextReading>,
+    ) -> Result<(), ModelError> {
+        self.banks = Some(banks.clone());
+        let result = self.read(texts, wanted, out);
+        self.banks = None;
+        result
+    }
+
+    fn is_orphan(&self) -> bool {
+        self.encoder.strong_count() == 0
     }
 }
 
 impl EncoderSession {
     fn read_all(
         &mut self,
+        encoder: &dyn Encoder,
         texts: &[&str],
         wanted: Wanted,
         first: usize,
@@ -259,7 +289,7 @@ impl EncoderSession {
         for text in texts {
             out.push(TextReading { has: wanted, ..TextReading::default() });
             sums.push(Sum::default());
-            self.cut(text, first, want, &mut sums, out)?;
+            self.cut(encoder, text, first, want, &mut sums, out)?;
         }
         self.flush(first, want, &mut sums, out)?;
         for (reading, sum) in out[first..].iter_mut().zip(&sums) {
@@ -271,6 +301,7 @@ impl EncoderSession {
     /// Puts the windows of the last text into the batch, and runs it whenever it is full.
     fn cut(
         &mut self,
+        encoder: &dyn Encoder,
         text: &str,
         first: usize,
         want: Want,
@@ -282,7 +313,7 @@ impl EncoderSession {
         let mut start = 0;
         for nth in 0..policy.max_windows.max(1) {
             let failed = |error| ModelError(format!("tokenizer: {error}"));
-            self.encoder.tokenize(&text[start..], policy.tokens, &mut self.tokens).map_err(failed)?;
+            encoder.tokenize(&text[start..], policy.tokens, &mut self.tokens).map_err(failed)?;
             let complete = self.tokens.complete;
             let next = self.next_start(text, start);
             let last_but_one = nth + 2 == policy.max_windows;
@@ -375,7 +406,11 @@ impl EncoderSession {
         if self.batch.texts() == 0 {
             return Ok(());
         }
-        let done = self.session.encode(&self.batch, want, &mut self.encoded);
+        let compares = self.banks.as_ref().filter(|_| want.embedding && want.dimensions == 0);
+        let done = match compares {
+            Some(banks) => self.session.encode_comparing(&self.batch, want, banks, &mut self.encoded),
+            None => self.session.encode(&self.batch, want, &mut self.encoded),
+        };
         self.batch.clear();
         let windows = std::mem::take(&mut self.windows);
         done.map_err(|error| ModelError(error.to_string()))?;
@@ -392,6 +427,14 @@ impl EncoderSession {
                 },
             };
             token_at += window.tokens;
+            if let Some(banks) = compares.filter(|_| !self.encoded.scores.is_empty()) {
+                // Several windows' vector is another one than each of theirs.
+                let alone = sums[window.text].windows == 0.0;
+                let scores = row(&self.encoded.scores, nth, banks.len(), alone);
+                out[first + window.text].scores = alone.then(|| (banks.id(), scores.to_vec()));
+            } else {
+                out[first + window.text].scores = None;
+            }
             self.model.add(&rows, window, &mut sums[window.text], &mut out[first + window.text]);
         }
         Ok(())
@@ -404,7 +447,7 @@ struct Rows<'a> {
     token_logits: &'a [f32],
 }
 
-fn row(all: &[f32], nth: usize, width: usize, wanted: bool) -> &[f32] {
+fn row<T>(all: &[T], nth: usize, width: usize, wanted: bool) -> &[T] {
     if wanted { &all[nth * width..(nth + 1) * width] } else { &[] }
 }
 

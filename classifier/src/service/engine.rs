@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pintle_hip::encoder::Banks;
 use pintle_routing::evidence::Unknown;
 
 use super::meters;
@@ -12,7 +14,7 @@ use crate::signals::Slot;
 
 /// Longest rest of a back end that keeps failing.
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// Sessions that a thread keeps; a model that nobody asked for since the last reloads gives way.
+/// Sessions that a thread keeps; the one that was not used for longest gives way.
 const MAX_SESSIONS: usize = 64;
 
 pub(super) struct Engine {
@@ -21,7 +23,7 @@ pub(super) struct Engine {
     uses: u64,
 }
 
-type SessionKey = ([u8; 32], &'static str);
+type SessionKey = ([u8; 32], &'static str, usize);
 
 struct State {
     session: Option<Box<dyn TextSession>>,
@@ -35,23 +37,37 @@ impl Engine {
         Self { sessions: HashMap::new(), retry_after, uses: 0 }
     }
 
+    /// Lets sessions go whose models are gone, with all that they hold.
+    pub(super) fn tidy(&mut self) {
+        self.sessions.retain(|_, state| !state.session.as_ref().is_some_and(|session| session.is_orphan()));
+    }
+
+    /// Whether there is anything to tidy.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// Reads the texts with the first back end that can. One reading per text.
     pub(super) fn read(
         &mut self,
         slot: &Slot,
+        banks: Option<&Arc<Banks>>,
         texts: &[&str],
         wanted: Wanted,
     ) -> Result<Vec<TextReading>, Unknown> {
         let mut why = Unknown::NoClassifier;
-        for model in &slot.backends {
+        for (nth, model) in slot.backends.iter().enumerate() {
             if self.rests(model.as_ref()) {
                 why = Unknown::ClassifierFailed;
                 continue;
             }
             let started = Instant::now();
-            match self.read_with(model.as_ref(), texts, wanted) {
+            match self.read_with(model.as_ref(), banks, texts, wanted) {
                 Ok(readings) => {
                     meters::inference(&slot.name, model.backend(), texts.len(), started.elapsed());
+                    if nth > 0 {
+                        meters::passed_over(&slot.name, slot.backends[0].backend());
+                    }
                     return Ok(readings);
                 }
                 Err(error) => {
@@ -71,10 +87,14 @@ impl Engine {
     fn read_with(
         &mut self,
         model: &dyn TextModel,
+        banks: Option<&Arc<Banks>>,
         texts: &[&str],
         wanted: Wanted,
     ) -> Result<Vec<TextReading>, ModelError> {
         self.uses += 1;
+        if !self.sessions.contains_key(&key(model)) {
+            self.tidy();
+        }
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key(model)) {
             let oldest = self.sessions.iter().min_by_key(|(_, state)| state.used).map(|(key, _)| *key);
             oldest.map(|key| self.sessions.remove(&key));
@@ -89,7 +109,11 @@ impl Engine {
         let session = state.session.get_or_insert_with(|| model.session());
         let mut readings = Vec::with_capacity(texts.len());
         // A defect in a model must not take the service down; the session is thrown away after it.
-        let done = catch_unwind(AssertUnwindSafe(|| session.read(texts, wanted, &mut readings)));
+        let read = || match banks {
+            Some(banks) => session.read_comparing(texts, wanted, banks, &mut readings),
+            None => session.read(texts, wanted, &mut readings),
+        };
+        let done = catch_unwind(AssertUnwindSafe(read));
         match done {
             Ok(Ok(())) if readings.len() == texts.len() => {
                 if state.failures > 0 {
@@ -129,5 +153,5 @@ impl Engine {
 }
 
 fn key(model: &dyn TextModel) -> SessionKey {
-    (model.digest(), model.backend())
+    (model.digest(), model.backend(), model.instance())
 }

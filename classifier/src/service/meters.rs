@@ -24,6 +24,12 @@ pub(super) fn describe() {
         "Questions without an answer, by reason"
     );
     describe_counter!("pintle_classifier_failures_total", Unit::Count, "Calls of a model that failed");
+    describe_counter!(
+        "pintle_classifier_failovers_total",
+        Unit::Count,
+        "Calls that another back end answered than the model's first"
+    );
+    pintle_hip::engine::describe();
 }
 
 pub(super) fn queued(waited: Duration) {
@@ -49,6 +55,11 @@ pub(super) fn looked_up(model: &str, hits: u64, misses: u64) {
 
 pub(crate) fn failed(model: &str, backend: &'static str) {
     counter!("pintle_classifier_failures_total", "model" => model.to_owned(), "backend" => backend)
+        .increment(1);
+}
+
+pub(super) fn passed_over(model: &str, backend: &'static str) {
+    counter!("pintle_classifier_failovers_total", "model" => model.to_owned(), "backend" => backend)
         .increment(1);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::TryRecvError;
 use pintle_routing::evidence::Unknown;
@@ -16,18 +16,21 @@ use crate::external::{self, Call, ExternalModel};
 use crate::reader::Wanted;
 use crate::signals::{Item, SignalPlan};
 
+/// How often a thread without work looks whether a model that it has a session on is gone.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
 /// Answers until both queues are closed and empty.
 pub(super) fn run(queues: &Queues, cache: &Arc<Cache>, counters: &Arc<Counters>, options: &Options) {
     let mut engine = Engine::new(options.retry_after);
     let mut batch = Vec::with_capacity(options.batch);
-    while take(queues, options.batch.max(1), &mut batch) {
+    while take(queues, options.batch.max(1), &mut batch, &mut engine) {
         serve(&mut batch, &mut engine, cache, counters);
     }
 }
 
 /// Waits for a question, then takes what else is there: first those that a request waits for. False when no
 /// question can come any more.
-fn take(queues: &Queues, most: usize, batch: &mut Vec<Job>) -> bool {
+fn take(queues: &Queues, most: usize, batch: &mut Vec<Job>, engine: &mut Engine) -> bool {
     while batch.len() < most {
         match queues.requests.try_recv() {
             Ok(job) => batch.push(job),
@@ -38,11 +41,18 @@ fn take(queues: &Queues, most: usize, batch: &mut Vec<Job>) -> bool {
         return true;
     }
     // One question at a time from the background, so that a request waits for one at most.
-    let first = crossbeam_channel::select_biased! {
-        recv(queues.requests) -> job => job.or_else(|_| queues.background.recv()),
-        recv(queues.background) -> job => job.or_else(|_| queues.requests.recv()),
-    };
-    first.map(|job| batch.push(job)).is_ok()
+    loop {
+        let patience = if engine.is_empty() { Duration::MAX } else { TIDY_EVERY };
+        let first = crossbeam_channel::select_biased! {
+            recv(queues.requests) -> job => job.or_else(|_| queues.background.recv()),
+            recv(queues.background) -> job => job.or_else(|_| queues.requests.recv()),
+            default(patience) => {
+                engine.tidy();
+                continue;
+            }
+        };
+        return first.map(|job| batch.push(job)).is_ok();
+    }
 }
 
 /// A question that is being answered.
@@ -247,7 +257,7 @@ fn read_all(
                 open[at].text(nth)
             })
             .collect();
-        match engine.read(slot, &texts, wanted) {
+        match engine.read(slot, plan.compares(model), &texts, wanted) {
             Ok(readings) => {
                 for (wanting, reading) in now.iter().zip(readings) {
                     let reading = Arc::new(reading);

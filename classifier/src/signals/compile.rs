@@ -8,6 +8,7 @@ use pintle_routing::learned::LearnedNeeds;
 use pintle_routing::prototype::BankParams;
 use pintle_routing::signals::SignalKind;
 
+use super::bank::{Sides, gather};
 use super::manifest::Manifest;
 use super::{Bank, Compression, Contrast, FamilyStatus, KnowledgeBase, SignalPlan, Slot, Source, family_of};
 use crate::reader::{Head, ModelError, TextModel, TextReading, Wanted};
@@ -176,7 +177,7 @@ impl SignalPlan {
             builder.report(family_of(head), &opened, String::new());
             heads[head as usize] = Some(opened.source);
         }
-        Self {
+        let mut plan = Self {
             models: builder.models,
             families: builder.families,
             embedder: embedder.source,
@@ -192,6 +193,38 @@ impl SignalPlan {
             history: needs.history,
             compression: Compression::compile(&modules.prompt_compression),
             uncompressed: uncompressed(&modules.prompt_compression.skip_signals),
+            on_gpus: None,
+        };
+        plan.gather(config.global.pintle.classifier.hip.prototypes as usize);
+        plan
+    }
+
+    /// Has GPUs compare embeddings with the prototypes, if they compute embeddings and there are at least `least`
+    /// prototypes. Not where vectors are shortened: those are made here.
+    fn gather(&mut self, least: usize) {
+        let Source::Model(model) = self.embedder else { return };
+        let Some(first) = self.models[model].backends.first() else { return };
+        if least == 0 || first.backend() != "hip" {
+            return;
+        }
+        let hidden = first.dimensions();
+        let mut rules: Vec<Sides<'_>> = Vec::new();
+        rules.extend(self.embedding.iter_mut().flatten().map(|bank| (bank.as_mut(), None)));
+        if let Some((source, banks)) = &mut self.preference
+            && *source == self.embedder
+        {
+            rules.extend(banks.iter_mut().map(|bank| (bank.as_mut(), None)));
+        }
+        let two = self.complexity.iter_mut().flatten();
+        rules.extend(two.map(|(hard, easy)| (hard.as_mut(), easy.as_mut())));
+        let contrasts = self.contrastive.iter_mut().flatten().flatten();
+        rules.extend(contrasts.map(|rule| (rule.attack.as_mut(), rule.harmless.as_mut())));
+        let labels = self.kb.iter_mut().flatten().flat_map(|base| &mut base.labels);
+        rules.extend(labels.map(|(_, bank)| (Some(bank), None)));
+        self.on_gpus = gather(rules, hidden, least);
+        if let Some(banks) = &self.on_gpus {
+            let (prototypes, rules) = (banks.prototypes(), banks.len());
+            tracing::info!(prototypes, rules, "GPUs compare texts with prototypes");
         }
     }
 }

@@ -8,7 +8,7 @@ use pintle_routing::learned::{
 };
 use pintle_routing::signals::SignalKind;
 
-use super::bank::cosine;
+use super::bank::{Compared, cosine};
 use super::{Answers, Item, MAX_HISTORY_TEXTS, Question, SignalPlan, Source, TextRef, family_of, history};
 use crate::reader::labels::{feedback, modality, yes_probability};
 use crate::reader::{Head, Polarity, TextReading};
@@ -103,9 +103,13 @@ impl<'a> Teller<'a> {
         self.answer(source, if whole { TextRef::Current } else { TextRef::Compressed })
     }
 
-    fn vector(&self, source: Source, family: SignalKind) -> Told<&'a [f32]> {
-        let vector = &self.current(source, family)?.embedding;
-        if vector.is_empty() { Err(Unknown::NoInput) } else { Ok(vector) }
+    fn vector(&self, source: Source, family: SignalKind) -> Told<Compared<'a>> {
+        let reading = self.current(source, family)?;
+        if reading.embedding.is_empty() { Err(Unknown::NoInput) } else { Ok(self.compared(reading)) }
+    }
+
+    fn compared(&self, reading: &'a TextReading) -> Compared<'a> {
+        Compared::of(reading, self.plan.on_gpus.as_deref())
     }
 
     /// The whole current text: selectors are trained on those.
@@ -160,7 +164,7 @@ impl<'a> Teller<'a> {
             .compared_turns(self.question)
             .map(|turn| {
                 let earlier = &self.answer(self.plan.embedder, TextRef::Prior(turn))?.embedding;
-                Ok(if earlier.is_empty() { 0.0 } else { cosine(query, earlier) })
+                Ok(if earlier.is_empty() { 0.0 } else { cosine(query.vector, earlier) })
             })
             .collect()
     }
@@ -251,14 +255,14 @@ impl<'a> Teller<'a> {
             let mut vectors = vec![current];
             if rule.history {
                 for text in history(self.question) {
-                    let vector = &self.answer(self.plan.embedder, text)?.embedding;
-                    if !vector.is_empty() {
-                        vectors.push(vector);
+                    let reading = self.answer(self.plan.embedder, text)?;
+                    if !reading.embedding.is_empty() {
+                        vectors.push(self.compared(reading));
                     }
                 }
             }
             let most =
-                |bank: &super::Bank| vectors.iter().filter_map(|vector| bank.best(vector)).reduce(f64::max);
+                |bank: &super::Bank| vectors.iter().filter_map(|vector| bank.best(*vector)).reduce(f64::max);
             // An empty side is opposite to everything; whether that counts is routing's to say.
             let side = |bank: &Option<super::Bank>| bank.as_ref().map_or(Some(-1.0), most);
             measured.push(side(&rule.attack).zip(side(&rule.harmless)));

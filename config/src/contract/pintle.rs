@@ -390,6 +390,8 @@ contract! {
         queue: u32 = 256 => 1..=65_536,
         /// Microseconds that a batch with room waits for more texts.
         wait_us: u32 = 0 => 0..=100_000,
+        /// Prototypes of all rules from which on a GPU compares texts with them, in the pass that embeds them; with fewer the CPU does. 0: never.
+        prototypes: u32 = 64 => 0..=1_048_576,
         /// Bytes of one GPU's memory that may be taken, all models together.
         memory_bytes: u64 = 4_294_967_296 => 1_048_576..=1_099_511_627_776,
         /// Milliseconds of a batch after which the GPU counts as dead.

@@ -1,9 +1,12 @@
 //! The launches of a pass.
 
 use super::arena::{Arena, At};
+use super::banks::BankPlace;
 use super::pack::{Head, Layer, Matrix, Packed, Scale};
 use super::spec::{Activation, Pooling};
-use crate::abi::{self, Address, AttentionArgs, EmbedArgs, GemmArgs, HeadArgs, NormArgs, PoolArgs};
+use crate::abi::{
+    self, Address, AttentionArgs, EmbedArgs, GemmArgs, HeadArgs, NormArgs, PoolArgs, PrototypesArgs,
+};
 
 /// What a pass has room for. Launches cover all of it; kernels leave at once what a batch does not fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +91,7 @@ pub enum Argument {
     Attention(AttentionArgs),
     Pool(PoolArgs),
     Head(HeadArgs),
+    Prototypes(PrototypesArgs),
 }
 
 /// Places in the input.
@@ -123,6 +127,9 @@ pub(super) struct Output {
     pub(super) logits: Option<At>,
     pub(super) bytes: u64,
 }
+
+/// The kernel of prototypes, which knows binary32 only.
+const COMPARE: &str = "pk_prototypes";
 
 /// Edge of a square product's blocks, and the name of its kernel; the largest first.
 const SQUARE_TILES: [(u32, &str); 2] = [(128, "fat"), (64, "mid")];
@@ -166,7 +173,7 @@ impl Packed {
         let products = products.map(|tile| format!("gemm_{tile}"));
         let others = ["embed", "norm", "pool", "head"].map(str::to_owned);
         let kernels = others.into_iter().chain([attention]).chain(products);
-        kernels.map(|kernel| format!("pk_{kernel}_{}", self.number))
+        kernels.map(|kernel| format!("pk_{kernel}_{}", self.number)).chain([COMPARE.to_owned()])
     }
 
     /// The launches of a pass, in order, on a device of `units` compute units.
@@ -183,6 +190,28 @@ impl Packed {
         let (work, output) = (self.work(bucket), self.output(bucket, wants));
         plan.pass(wants, &work, regions.work, &output, regions.output);
         plan.launches
+    }
+
+    /// The launch behind a pass that compares its embeddings with prototypes, and leaves `scores`, a row for each text.
+    /// `None` if the pass gives no embeddings.
+    pub(super) fn compare(
+        &self,
+        (bucket, wants): (Bucket, Wants),
+        regions: &Regions,
+        place: BankPlace,
+        scores: Address,
+    ) -> Option<Launch> {
+        let embedding = self.output(bucket, wants).embedding?;
+        let argument = Argument::Prototypes(PrototypesArgs {
+            sequences: regions.input.offset(self.input(bucket).texts.0),
+            embedding: regions.output.offset(embedding.0),
+            prototypes: place.prototypes,
+            banks: place.banks,
+            scores,
+            hidden: self.hidden,
+            bank_count: place.count,
+        });
+        Some(Launch { kernel: COMPARE.to_owned(), grid: [place.count, bucket.texts], argument })
     }
 
     pub(super) fn input(&self, bucket: Bucket) -> Input {

@@ -1,13 +1,13 @@
 //! What passes between those who ask and the thread that owns the device.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use super::Failure;
-use super::shared::{Counted, Counters};
+use super::shared::Counted;
+use super::status::{Counters, Ended};
 use crate::program::{Program, Size};
 
 /// Where an answer goes. Its receiver may be gone.
@@ -45,8 +45,13 @@ pub(super) struct Registered<P: Program> {
 
 /// What the owner is told besides questions.
 pub(super) enum Order<P: Program> {
-    Load { model: Registered<P>, reply: Reply<()> },
+    Load {
+        model: Registered<P>,
+        reply: Reply<()>,
+    },
     Unload(u64),
+    /// There are other limits.
+    Follow,
     Stop,
 }
 
@@ -80,7 +85,7 @@ impl<P: Program> Flight<P> {
 
     /// Tells all who wait.
     pub(super) fn fail(&mut self, failure: &Failure, counters: &Counters) {
-        counters.failed.fetch_add(self.replies.len() as u64, Ordering::Relaxed);
+        counters.failed(self.replies.len());
         for reply in self.replies.drain(..) {
             let _ = reply.send(Err(failure.clone()));
         }
@@ -88,10 +93,12 @@ impl<P: Program> Flight<P> {
 
     /// Hands the answers out.
     pub(super) fn succeed(&mut self, answers: Vec<P::Answer>, counters: &Counters) {
-        counters.batches.fetch_add(1, Ordering::Relaxed);
-        counters.questions.fetch_add(self.replies.len() as u64, Ordering::Relaxed);
-        counters.sequences.fetch_add(self.size.sequences as u64, Ordering::Relaxed);
-        counters.tokens.fetch_add(self.size.tokens as u64, Ordering::Relaxed);
+        counters.ended(&Ended {
+            questions: self.replies.len(),
+            texts: self.size.sequences,
+            tokens: self.size.tokens,
+            took: self.since.elapsed(),
+        });
         for (reply, answer) in self.replies.drain(..).zip(answers) {
             let _ = reply.send(Ok(answer));
         }

@@ -70,7 +70,7 @@ impl<P: Program> Owner<P> {
         }
     }
 
-    fn options(&self) -> &Options {
+    fn options(&self) -> Options {
         self.shared.options()
     }
 
@@ -78,7 +78,7 @@ impl<P: Program> Owner<P> {
     pub(super) fn run(mut self, started: &Sender<Result<(), Failure>>) {
         let _farewell = Farewell(self.shared.clone());
         self.shared.back_within(Some(self.options().load_limit));
-        match Resident::open(&self.hip, self.shared.info(), self.options()) {
+        match Resident::open(&self.hip, self.shared.info(), &self.options()) {
             Ok(device) => self.device = Some(device),
             Err(error) => {
                 let _ = started.send(Err(error.into()));
@@ -122,6 +122,11 @@ impl<P: Program> Owner<P> {
     fn obey(&mut self, order: Order<P>) {
         match order {
             Order::Stop => self.stopping = true,
+            Order::Follow => {
+                if let Some(device) = &self.device {
+                    device.limit_memory(self.options().memory_limit);
+                }
+            }
             Order::Unload(id) => {
                 self.models.retain(|model| model.id != id);
                 if let Err(trouble) = self.quiesce() {
@@ -281,7 +286,7 @@ impl<P: Program> Owner<P> {
             return;
         }
         let failure = self.shared.alive().err().unwrap_or(Failure::Stopped);
-        self.shared.counters.failed.fetch_add(self.waiting.len() as u64, Ordering::Relaxed);
+        self.shared.counters.failed(self.waiting.len());
         for question in self.waiting.drain(..) {
             let _ = question.reply.send(Err(failure.clone()));
         }
@@ -292,7 +297,7 @@ impl<P: Program> Owner<P> {
         let rest =
             self.options().retry_after.saturating_mul(1 << self.deaths_in_a_row.min(16)).min(LONGEST_REST);
         self.deaths_in_a_row = self.deaths_in_a_row.saturating_add(1);
-        self.shared.counters.deaths.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.died();
         tracing::error!(
             device = self.shared.info().index,
             why = %failure,
@@ -316,7 +321,7 @@ impl<P: Program> Owner<P> {
     fn revive(&mut self) {
         self.shared.back_within(Some(self.options().load_limit));
         let reset = Device::reset(&self.hip, self.shared.info());
-        let opened = reset.and_then(|()| Resident::open(&self.hip, self.shared.info(), self.options()));
+        let opened = reset.and_then(|()| Resident::open(&self.hip, self.shared.info(), &self.options()));
         let revived = opened.map_err(Trouble::from).and_then(|mut device| {
             self.models.iter().try_for_each(|model| device.load(model))?;
             Ok(device)

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use super::flight::{Flight, Registered};
-use super::shared::Counters;
+use super::status::Counters;
 use super::{Failure, Options};
 use crate::device::Device;
 use crate::error::{Class, Error, HipError};
@@ -100,6 +100,11 @@ impl<P: Program> Resident<P> {
             slot.memories.remove(&id);
         }
         self.programs.remove(&id);
+    }
+
+    /// How much memory may be taken from now on.
+    pub(super) fn limit_memory(&self, bytes: u64) {
+        self.device.limit_memory(bytes);
     }
 
     pub(super) fn under_way(&self) -> usize {

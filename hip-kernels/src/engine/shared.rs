@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::{Failure, Options, Status};
+use super::status::{Counters, Status};
+use super::{Failure, Options};
 use crate::hip::DeviceInfo;
 
 /// How often who waits looks whether the thread is stuck.
@@ -24,7 +25,8 @@ pub(super) enum Life {
 
 pub(super) struct Shared {
     info: DeviceInfo,
-    options: Options,
+    options: Mutex<Options>,
+    since: Instant,
     life: Mutex<Life>,
     changed: Condvar,
     /// When the thread counts as stuck unless it has said otherwise, and the limit that it has passed then.
@@ -32,20 +34,6 @@ pub(super) struct Shared {
     ids: AtomicU64,
     waiting: Arc<AtomicUsize>,
     pub(super) counters: Counters,
-}
-
-/// What has happened since the start.
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) models: AtomicUsize,
-    pub(super) under_way: AtomicUsize,
-    pub(super) memory_used: AtomicU64,
-    pub(super) batches: AtomicU64,
-    pub(super) questions: AtomicU64,
-    pub(super) sequences: AtomicU64,
-    pub(super) tokens: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) deaths: AtomicU64,
 }
 
 /// One more of something, until it is dropped.
@@ -65,14 +53,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(super) fn new(info: DeviceInfo, options: Options) -> Self {
         Self {
+            counters: Counters::of(info.index),
             info,
-            options,
+            options: Mutex::new(options),
+            since: Instant::now(),
             life: Mutex::new(Life::Alive),
             changed: Condvar::new(),
             due: Mutex::new(None),
             ids: AtomicU64::new(0),
             waiting: Arc::new(AtomicUsize::new(0)),
-            counters: Counters::default(),
         }
     }
 
@@ -80,8 +69,14 @@ impl Shared {
         &self.info
     }
 
-    pub(super) fn options(&self) -> &Options {
-        &self.options
+    pub(super) fn options(&self) -> Options {
+        *lock(&self.options)
+    }
+
+    /// Sets the limits that can change while the engine runs.
+    pub(super) fn follow(&self, options: Options) {
+        let mut ours = lock(&self.options);
+        *ours = Options { slots: ours.slots, ..options };
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -113,7 +108,7 @@ impl Shared {
     pub(super) fn admit(&self) -> Result<Counted, Failure> {
         let place = Counted(self.waiting.clone());
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if before >= self.options.queue { Err(Failure::Overloaded(before)) } else { Ok(place) }
+        if before >= self.options().queue { Err(Failure::Overloaded(before)) } else { Ok(place) }
     }
 
     /// The owner's word that it will be back within so long and the grace that noticing takes; `None`: it waits for
@@ -146,21 +141,26 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> Status {
-        let counters = &self.counters;
+        let (counters, options) = (&self.counters, self.options());
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let texts = read(&counters.texts);
         Status {
-            device: self.info.clone(),
-            resting: self.alive().err().map(|why| why.to_string()),
+            device: self.info.index,
+            name: self.info.name.clone(),
+            isa: self.info.isa.clone(),
+            resting: self.alive().err().map_or(String::new(), |why| why.to_string()),
             models: counters.models.load(Ordering::Relaxed),
             memory_used: read(&counters.memory_used),
-            memory_limit: self.options.memory_limit,
+            memory_limit: options.memory_limit,
             waiting: self.waiting.load(Ordering::Relaxed),
-            queue: self.options.queue,
+            queue: options.queue,
             under_way: counters.under_way.load(Ordering::Relaxed),
+            slots: options.slots,
             batches: read(&counters.batches),
             questions: read(&counters.questions),
-            sequences: read(&counters.sequences),
+            texts,
             tokens: read(&counters.tokens),
+            texts_per_second: texts as f64 / self.since.elapsed().as_secs_f64().max(1e-3),
             failed: read(&counters.failed),
             deaths: read(&counters.deaths),
         }

@@ -67,7 +67,7 @@ fn many_ask_and_each_gets_its_own_answer() {
         });
         let status = engine.status();
         assert_eq!((status.questions, status.failed, status.deaths), (48, 0, 0));
-        assert!(status.batches <= 48 && status.sequences == status.tokens, "{status:?}");
+        assert!(status.batches <= 48 && status.texts == status.tokens, "{status:?}");
     }
 }
 
@@ -208,4 +208,28 @@ fn an_engine_starts_where_it_can_only() {
     let (_engine, _loaded) = start(&hip, OPTIONS);
     let second = Engine::<Topk>::start(&hip, 0, OPTIONS).err().unwrap();
     assert_eq!(second.to_string(), "the GPU failed: device 0 is in use");
+}
+
+#[test]
+fn other_limits_hold_from_the_next_question_on() {
+    let Some((emulator, hip)) = gpu(Target::Gfx942) else { return };
+    let (engine, loaded) = start(&hip, Options { slots: 1, ..OPTIONS });
+    let mut pending = fill_slots(&emulator, &loaded, 1);
+    engine.follow(Options {
+        queue: 1,
+        slots: 4,
+        memory_limit: 1,
+        watchdog: Duration::from_secs(21),
+        ..OPTIONS
+    });
+    pending.push(loaded.ask(TopkJob::of_seed(&MODEL, 1, 1)).unwrap());
+    assert_eq!(ask(&loaded, 1, 2), Err(Failure::Overloaded(1)));
+    emulator.hang(false);
+    pending.into_iter().for_each(|pending| drop(pending.wait().unwrap()));
+    // What is there stays; nothing is added.
+    let full = engine.load(Arc::new(MODEL)).err().unwrap();
+    assert!(matches!(full, Failure::Failed(Error::MemoryLimit { limit: 1, .. })), "{full}");
+    ask(&loaded, 1, 3).unwrap();
+    let status = engine.status();
+    assert_eq!((status.memory_limit, status.queue, status.slots), (1, 1, 1));
 }

@@ -148,6 +148,11 @@ fn gpus(report: &Value, colour: bool, text: &mut String) -> std::fmt::Result {
     if devices.is_empty() && report["well"] == false {
         writeln!(text, "{}", alarm(format!("gpu: none is used, the CPU answers: {why}")))?;
     }
+    let waits: Vec<_> =
+        report["restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !waits.is_empty() {
+        writeln!(text, "gpu: restart for other values of {}", waits.join(", "))?;
+    }
     for device in devices {
         let (number, name) = (&device["device"], device["name"].as_str().unwrap_or_default());
         match device["resting"].as_str().unwrap_or_default() {
@@ -219,7 +224,7 @@ mod tests {
         let auto =
             json!({ "asked": "auto", "used": false, "well": true, "why": "no libamdhip64", "devices": [] });
         assert_eq!(gpu(auto, true), "");
-        let devices = json!({ "devices": [
+        let devices = json!({ "restart": ["classifier.hip.batches (now 2)"], "devices": [
             { "device": 0, "name": "MI300X", "isa": "gfx942", "resting": "", "models": 2, "memory_used": 81_000_000,
               "memory_limit": 4_000_000_000u64, "waiting": 1, "queue": 256, "texts": 90, "batches": 30,
               "texts_per_second": 4.5 },
@@ -227,7 +232,8 @@ mod tests {
         ] });
         assert_eq!(
             gpu(devices, false),
-            "gpu 0: MI300X (gfx942), 2 models, 81 of 4000 MB, 1 of 256 calls waiting, 90 texts in 30 batches, \
+            "gpu: restart for other values of classifier.hip.batches (now 2)\n\
+             gpu 0: MI300X (gfx942), 2 models, 81 of 4000 MB, 1 of 256 calls waiting, 90 texts in 30 batches, \
              4.5 a second since it was opened\n\
              gpu 1: rests, the CPU answers: no device 1: there are 1\n"
         );

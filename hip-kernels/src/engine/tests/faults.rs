@@ -28,7 +28,7 @@ fn a_batch_that_is_refused_fails_alone() {
     }
     ask(&loaded, 2, 1).unwrap();
     let status = engine.status();
-    assert_eq!((status.failed, status.deaths, status.resting), (5, 0, None));
+    assert_eq!((status.failed, status.deaths, status.is_up()), (5, 0, true));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_fault_fails_all_that_wait_and_the_device_comes_back() {
     assert!(matches!(engine.load(Arc::new(MODEL)), Err(Failure::Resting(_))));
     let status = engine.status();
     assert_eq!((status.deaths, status.failed), (1, 3));
-    assert!(status.resting.is_some());
+    assert!(!status.is_up());
 }
 
 #[test]
