@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -182,6 +182,8 @@ keepalive_requests 100000000; client_max_body_size 32m; client_body_buffer_size 
 fn certify(dir: &Path) -> Outcome<()> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // With one name for both, OpenSSL takes the origin's certificate for one that signs itself.
+    authority.distinguished_name.push(DnType::CommonName, "the benchmark's authority");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let origin = CertificateParams::new(vec!["127.0.0.1".to_owned(), ORIGIN.to_owned()])?
