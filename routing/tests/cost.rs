@@ -147,6 +147,34 @@ fn every_family_is_linear_in_the_text() {
     }
 }
 
+/// What a language rule reads of a text is bounded, and so is its cost.
+#[test]
+fn a_language_is_told_by_the_beginning_of_a_text() {
+    let policy = compile(&format!(
+        "{HEAD}\n  signals:\n    language: [{{name: en}}, {{name: de}}]\n  decisions:\n    - name: any\n      priority: 1\n      \
+         modelRefs: [{{model: small}}]\n      rules: {{operator: OR, conditions: [{{type: language, name: en}}]}}\n"
+    ));
+    for (language, sentence) in [
+        (
+            "English",
+            "The committee would like to know whether the scheduler can be restarted without a loss. ",
+        ),
+        (
+            "German",
+            "Der Ausschuss hat seine Entscheidung verschoben, bis alle Mitglieder den Bericht lesen. ",
+        ),
+        ("Russian", "Комитет отложил своё решение, пока все участники не прочитают отчёт. "),
+        ("Vietnamese", "Ủy ban đã hoãn quyết định cho đến khi tất cả các thành viên đọc xong báo cáo. "),
+        ("code", "let x = foo(bar)?; println!(\"{x}\"); "),
+    ] {
+        let text = sentence.repeat(100_000 / sentence.len());
+        let (_, short) = measure(&policy, &text[..text.floor_char_boundary(1_000)]);
+        let (_, long) = measure(&policy, &text);
+        println!("language, {language}: 1 kB {short} ns, 100 kB {long} ns");
+        assert!(long < 10 * short, "{language}: {short} ns, and {long} ns of a hundred times the text");
+    }
+}
+
 /// Words that hardly repeat: the worst case for families that look at each distinct word.
 fn hardly_repeating(bytes: usize) -> String {
     let mut text = String::new();
