@@ -177,4 +177,24 @@ mod tests {
         }
         assert!(Types::parse(vec![0; 64]).is_none());
     }
+
+    /// LLVM puts types that are declared and never defined in the order of their addresses in its own memory: with
+    /// two of them in one object, building it again gives other bytes now and then.
+    #[test]
+    fn objects_have_one_order_of_types() {
+        /// Magic, version and size of a header of types.
+        const HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
+        const KIND_FORWARD: u32 = 7;
+        use crate::object::{GUARD, RETRANSMIT, STEER, TELEMETRY};
+        for (name, object) in
+            [("steer", STEER), ("guard", GUARD), ("telemetry", TELEMETRY), ("retransmit", RETRANSMIT)]
+        {
+            let at = object.windows(HEADER.len()).position(|window| window == HEADER);
+            let types = Types::parse(object[at.unwrap()..].to_vec()).unwrap();
+            let of_kind =
+                |kind| types.types.iter().skip(1).filter(|at| types.kind(**at) == Some(kind)).count();
+            assert!(of_kind(KIND_STRUCT) > 0, "{name}: these are not its types");
+            assert!(of_kind(KIND_FORWARD) < 2, "{name} declares {} types only", of_kind(KIND_FORWARD));
+        }
+    }
 }

@@ -4,9 +4,11 @@
 #![no_std]
 #![no_main]
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::{classifier, map, xdp};
+use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -148,9 +150,12 @@ pub fn pintle_guard_xdp(ctx: XdpContext) -> u32 {
     }
 }
 
-#[classifier]
-pub fn pintle_guard_tcx(ctx: TcContext) -> i32 {
-    match drops(&ctx) {
+/// Written out, not by aya's macro: of a typed context the object would describe two structures that are only
+/// declared, and LLVM puts those in the order of their addresses in its own memory, so that builds would differ.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+extern "C" fn pintle_guard_tcx(ctx: *mut c_void) -> i32 {
+    match drops(&TcContext::new(ctx.cast())) {
         Some(true) => TC_ACT_SHOT as i32,
         _ => TCX_NEXT,
     }
