@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pintle_config::secrets::Secrets;
 use pintle_config::{Config, ExternalModel as Settings, ExternalProtocol};
@@ -273,11 +273,4 @@ fn name_of(settings: &Settings) -> &str {
         "" => &settings.llm_model_name,
         name => name,
     }
-}
-
-/// The time that is left to an external model of a question that has to be answered by `deadline`: a little less,
-/// so that the answer that it gave none comes in time, too.
-pub(crate) fn until(asked: Instant, deadline: Instant) -> Instant {
-    let whole = deadline.saturating_duration_since(asked);
-    deadline - (whole / 16).min(Duration::from_millis(500))
 }

@@ -26,6 +26,7 @@ mod tests;
 mod worker;
 
 use cache::Cache;
+use joint::Joint;
 
 /// How the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub enum Priority {
     Background,
 }
 
-/// What becomes of the answer; called once, on a thread of the service.
+/// What becomes of the answer; called at most once, on a thread of the service.
 pub type Reply = Box<dyn FnOnce(Learned) + Send>;
 
 /// A question on its way.
@@ -74,13 +75,44 @@ pub(crate) struct Job {
     pub(crate) asked: Instant,
     pub(crate) deadline: Instant,
     pub(crate) gone: Arc<AtomicBool>,
+    /// Where answers that come from elsewhere arrive; taken by the thread that opens the question.
+    joint: Option<Arc<Joint>>,
     pub(crate) reply: Reply,
 }
 
 /// The asker's side of a question; dropping it says that nobody waits any more.
-#[derive(Debug)]
 pub struct Asked {
     gone: Arc<AtomicBool>,
+    joint: Arc<Joint>,
+    counters: Arc<Counters>,
+}
+
+/// What there is of an answer when its asker's time is up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Settled {
+    /// What is known; the rest was asked elsewhere and is late. `reply` will not be called.
+    Known(Box<Learned>),
+    /// `reply` is being called at this moment.
+    Coming,
+    /// The texts have not been read here. `reply` may still be called.
+    Unread,
+}
+
+impl Asked {
+    /// Ends the wait for answers from elsewhere: an external model that is late costs no more than its own signals.
+    pub fn settle(&self) -> Settled {
+        match self.joint.settle() {
+            joint::Settled::Parked(open) => Settled::Known(Box::new(open.settle(&self.counters))),
+            joint::Settled::Coming => Settled::Coming,
+            joint::Settled::Unread => Settled::Unread,
+        }
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").field("gone", &self.gone).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Asked {
@@ -164,8 +196,8 @@ impl Classifier {
         Ok(Self { requests: Some(requests), background: Some(background), threads, counters, options })
     }
 
-    /// Asks without waiting. `reply` is called once unless the question is refused here or the asker drops the
-    /// returned value before the answer is made.
+    /// Asks without waiting. `reply` is called once unless the question is refused here, or the asker drops the
+    /// returned value or settles with what is known before the answer is made.
     ///
     /// # Errors
     /// When too many questions wait; `reply` is dropped uncalled.
@@ -178,14 +210,16 @@ impl Classifier {
         reply: Reply,
     ) -> Result<Asked, Overloaded> {
         let gone = Arc::new(AtomicBool::new(false));
-        let job = Job { plan, question, asked: Instant::now(), deadline, gone: gone.clone(), reply };
+        let joint = Arc::<Joint>::default();
+        let (asked, joint_of_job) = (Instant::now(), Some(joint.clone()));
+        let job = Job { plan, question, asked, deadline, gone: gone.clone(), joint: joint_of_job, reply };
         let queue = match priority {
             Priority::Request => &self.requests,
             Priority::Background => &self.background,
         };
         self.counters.asked.fetch_add(1, Ordering::Relaxed);
         if queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok()) {
-            return Ok(Asked { gone });
+            return Ok(Asked { gone, joint, counters: self.counters.clone() });
         }
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         meters::refused();
@@ -200,7 +234,13 @@ impl Classifier {
         let deadline = Instant::now() + limit;
         match self.ask(plan, question, deadline, Priority::Background, reply) {
             Err(Overloaded) => Learned::missing(Unknown::Overloaded),
-            Ok(_asked) => receive.recv_timeout(limit).unwrap_or_else(|_| Learned::missing(Unknown::Deadline)),
+            Ok(asked) => receive.recv_timeout(limit).unwrap_or_else(|_| match asked.settle() {
+                Settled::Known(learned) => *learned,
+                Settled::Coming => {
+                    receive.recv_timeout(limit).unwrap_or_else(|_| Learned::missing(Unknown::Deadline))
+                }
+                Settled::Unread => Learned::missing(Unknown::Deadline),
+            }),
         }
     }
 

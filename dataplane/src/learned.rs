@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pintle_classifier::service::{Classifier, Overloaded, Priority};
+use pintle_classifier::service::{Classifier, Overloaded, Priority, Settled};
 use pintle_classifier::signals::{Question, SignalPlan};
 use pintle_routing::evidence::Unknown;
 use pintle_routing::learned::Learned;
@@ -62,14 +62,23 @@ pub(crate) async fn measure(
     let plan = reading.plan.clone();
     let learned = match reading.classifier.ask(plan, question, deadline, Priority::Request, reply) {
         Err(Overloaded) => Learned::missing(Unknown::Overloaded),
-        Ok(_asked) => {
+        Ok(asked) => {
             let client = connection.stream.slot();
             let _attended = client.client().attend(connection.worker.tower.bell(), waiting.task());
             let look = || {
                 let answer = place.lock().unwrap_or_else(PoisonError::into_inner).take();
                 answer.map(Some).or_else(|| client.aborted().then_some(None))
             };
-            match monoio::time::timeout(reading.deadline, waiting.until(look)).await {
+            let mut answer = monoio::time::timeout(reading.deadline, waiting.until(look)).await;
+            if answer.is_err() {
+                answer = match asked.settle() {
+                    Settled::Known(learned) => Ok(Some(*learned)),
+                    // Made while the time ran out; it takes microseconds.
+                    Settled::Coming => monoio::time::timeout(reading.deadline, waiting.until(look)).await,
+                    Settled::Unread => answer,
+                };
+            }
+            match answer {
                 Ok(Some(learned)) => learned,
                 Ok(None) => return Err(gone("The client left while its request was being read.")),
                 Err(_) => Learned::missing(Unknown::Deadline),

@@ -1,12 +1,14 @@
 //! Against endpoints on the loopback interface that behave as they are told.
 
+use std::time::Duration;
+
 use pintle_config::Profile;
 use pintle_config::secrets;
 use pintle_routing::learned::{Learned, Reading};
 use pintle_standin::endpoint::{Endpoint, Reply};
 
 use super::endpoint;
-use super::{Arc, Config, Duration, ExternalProtocol, Instant, Settings, Unknown};
+use super::{Arc, Config, ExternalProtocol, Instant, Settings, Unknown};
 use crate::service::{Classifier, Options};
 use crate::shelf::{ConfiguredShelf, Library};
 use crate::signals::{Inputs, Question, SignalPlan};

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::engine::Engine;
 use super::joint::{Answer, Joint};
 use super::{Counters, Job, Options, Queues, meters};
-use crate::external::{self, Call, ExternalModel};
+use crate::external::{Call, ExternalModel};
 use crate::reader::Wanted;
 use crate::signals::{Item, SignalPlan};
 
@@ -61,19 +61,27 @@ pub(super) struct Open {
     items: Vec<Item>,
     compressed: Option<String>,
     pub(super) answers: Vec<Answer>,
-    /// Where answers that come from elsewhere arrive.
+    /// The job's, until it is parked there.
     joint: Option<Arc<Joint>>,
 }
 
 impl Open {
     fn tell(self, counters: &Counters) {
-        let Self { job, items, answers, .. } = self;
-        for why in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let learned = self.learned(counters);
+        (self.job.reply)(learned);
+    }
+
+    /// The answer for an asker who waits no longer: nobody is called.
+    pub(super) fn settle(self, counters: &Counters) -> Learned {
+        self.learned(counters)
+    }
+
+    fn learned(&self, counters: &Counters) -> Learned {
+        for why in self.answers.iter().filter_map(|answer| answer.as_ref().err()) {
             meters::unknown(*why);
         }
-        let learned = job.plan.tell(&job.question, &items, &answers);
         counters.answered.fetch_add(1, Ordering::Relaxed);
-        (job.reply)(learned);
+        self.job.plan.tell(&self.job.question, &self.items, &self.answers)
     }
 
     fn text(&self, item: usize) -> &str {
@@ -84,7 +92,7 @@ impl Open {
 fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters: &Arc<Counters>) {
     let now = Instant::now();
     let mut open: Vec<Open> = Vec::with_capacity(batch.len());
-    for job in batch.drain(..) {
+    for mut job in batch.drain(..) {
         meters::queued(now.saturating_duration_since(job.asked));
         if job.gone.load(Ordering::Relaxed) {
             counters.abandoned.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +101,8 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters
         } else {
             let (items, compressed) = job.plan.ask(&job.question);
             let answers = vec![Err(Unknown::NoClassifier); items.len()];
-            open.push(Open { job, items, compressed, answers, joint: None });
+            let joint = job.joint.take();
+            open.push(Open { job, items, compressed, answers, joint });
         }
     }
     // Questions of one plan are read together; two plans meet only around a reload.
@@ -203,16 +212,16 @@ fn ask_all(
         let text = open[at].text(nth).to_owned();
         let jobs = || askers.iter().map(|(at, _)| &open[*at].job);
         // Whoever has least time decides: all were asked about the same time.
-        let until = jobs().map(|job| external::until(job.asked, job.deadline)).min();
+        let until = jobs().map(|job| job.deadline).min();
         let gone = jobs().map(|job| job.gone.clone()).collect();
-        let joints: Vec<(Arc<Joint>, usize)> = askers
-            .iter()
-            .map(|(at, nth)| {
-                let joint = open[*at].joint.get_or_insert_default().clone();
-                joint.expect();
-                (joint, *nth)
-            })
-            .collect();
+        let mut joints: Vec<(Arc<Joint>, usize)> = Vec::with_capacity(askers.len());
+        for (at, nth) in &askers {
+            let Some(joint) = open[*at].joint.clone() else { continue };
+            joint.expect();
+            // Until it is delivered.
+            open[*at].answers[*nth] = Err(Unknown::Deadline);
+            joints.push((joint, *nth));
+        }
         let (cache, counters, theirs) = (cache.clone(), counters.clone(), joints.clone());
         let reply = Box::new(move |answer: Result<_, Unknown>| {
             let answer = answer.map(Arc::new);
