@@ -79,6 +79,13 @@ pub trait Session: Send {
     }
 }
 
+/// Makes a vector of length one; that of zeros stays.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let square: f32 = vector.iter().map(|x| x * x).sum();
+    let scale = 1.0 / square.sqrt().max(1e-12);
+    vector.iter_mut().for_each(|x| *x *= scale);
+}
+
 /// The kind of network. What it computes on is its back end's affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {

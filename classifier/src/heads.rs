@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::encoder::{
     Batch, EncodeError, Encoded, Encoder, EncoderInfo, OutputInfo, OutputKind, Session, TokenizeError,
-    Tokens, Want,
+    Tokens, Want, normalise,
 };
 use crate::model::LoadError;
 use crate::reader::Head;
@@ -269,9 +269,7 @@ fn shorten(rows: &mut Vec<f32>, width: usize, kept: usize) {
     for row in 0..rows.len() / width {
         let (from, to) = (row * width, row * kept);
         rows.copy_within(from..from + kept, to);
-        let norm = rows[to..to + kept].iter().map(|x| x * x).sum::<f32>().sqrt();
-        let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-        rows[to..to + kept].iter_mut().for_each(|x| *x *= scale);
+        normalise(&mut rows[to..to + kept]);
     }
     rows.truncate(rows.len() / width * kept);
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::encoder::{
     Batch, EncodeError, Encoded, Encoder, EncoderInfo, Family, OutputInfo, OutputKind, Session,
-    TokenizeError, Tokens, Want,
+    TokenizeError, Tokens, Want, normalise,
 };
 use crate::model::config::{self, MAX_POSITIONS, Pooling, Task};
 use crate::model::folder::{self, Files, Options};
@@ -354,7 +354,6 @@ fn push_embedding(mut vector: Vec<f32>, dimensions: usize, out: &mut Vec<f32>) {
     if dimensions > 0 {
         vector.truncate(dimensions);
     }
-    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-    out.extend(vector.iter().map(|x| x * scale));
+    normalise(&mut vector);
+    out.extend(vector);
 }

@@ -7,7 +7,7 @@ use super::kernels::{AttentionScratch, Table};
 use super::memory::Lanes;
 use super::model::{Model, PackedBlock, PackedHead, Words};
 use super::pack::{PANEL, Packed, STEP};
-use crate::encoder::{Batch, EncodeError, Encoded, Session, Want};
+use crate::encoder::{Batch, EncodeError, Encoded, Session, Want, normalise};
 use crate::model::config::{Pooling, Task};
 
 /// Rows that go through a block's steps together: what they become fits the second-level cache beside a panel of
@@ -328,11 +328,4 @@ fn pool(rows: &[f32], width: usize, pooling: Pooling, to: &mut [f32]) {
     }
     let share = 1.0 / count as f32;
     to.iter_mut().for_each(|sum| *sum *= share);
-}
-
-/// Makes a vector of length one; that of zeros stays.
-fn normalise(vector: &mut [f32]) {
-    let square: f32 = vector.iter().map(|x| x * x).sum();
-    let scale = 1.0 / square.sqrt().max(1e-12);
-    vector.iter_mut().for_each(|x| *x *= scale);
 }
