@@ -453,7 +453,12 @@ impl Connection {
     async fn fail_unread(&mut self, generation: &Arc<Generation>, failure: Failure) {
         let at = now();
         let id = self.worker.ids.borrow_mut().next(at);
-        let flow = FlowRecord::begin(id, at, self.worker.id);
+        let mut flow = FlowRecord::begin(id, at, self.worker.id);
+        if let Some((method, path)) = head::addressed(&self.input) {
+            flow.request.method = String::from_utf8_lossy(method).into_owned();
+            flow.request.path = String::from_utf8_lossy(path).into_owned();
+            flow.request.dialect = local::dialect(path);
+        }
         let mut exchange = Exchange {
             flow,
             generation: generation.clone(),

@@ -111,6 +111,26 @@ fn oversized_bodies_are_413() {
 }
 
 #[test]
+fn a_request_that_is_refused_by_its_head_is_refused_in_the_words_of_the_api_it_asks() {
+    let stand_in = stand_in();
+    let gateway = Gateway::plain(&stand_in);
+    for (path, kind) in [
+        ("/v1/messages", "request_too_large"),
+        ("/v1/messages?beta=true", "request_too_large"),
+        ("/v1/responses", "invalid_request_error"),
+    ] {
+        let mut connection = gateway.connect();
+        connection.send(format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 99999999999\r\n\r\n"));
+        let response = connection.response();
+        let error = response.json();
+        assert_eq!((response.status, error["error"]["type"].as_str()), (413, Some(kind)), "{error}");
+        let request = &gateway.flow(&response.flow())["request"];
+        let asked = (request["method"].as_str(), request["path"].as_str());
+        assert_eq!(asked, (Some("POST"), path.split('?').next()), "{request}");
+    }
+}
+
+#[test]
 fn ambiguous_framing_is_refused_and_the_connection_closed() {
     let stand_in = stand_in();
     let gateway = Gateway::plain(&stand_in);

@@ -24,7 +24,7 @@ mod write;
 
 pub use error::{FieldError, RequestError, ResponseError};
 pub use field::{Field, Fields, is_per_connection};
-pub use request::{BodyFraming, Method, Request, RequestHead, parse_request};
+pub use request::{BodyFraming, Method, Request, RequestHead, addressed, parse_request};
 pub use response::{Response, ResponseFraming, ResponseHead, parse_response};
 pub use write::{
     CONTINUE, ClientResponse, Credentials, UpstreamRequest, reason_phrase, write_client_response,

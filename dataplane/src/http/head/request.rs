@@ -244,6 +244,19 @@ fn fill(
     Ok(())
 }
 
+/// Method and path of a request whose head is refused or not whole, as far as its first line tells them.
+pub fn addressed(buf: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = buf.trim_ascii_start();
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\r' | b'\n'));
+    let (method, target) = (words.next()?, words.next()?);
+    // Whatever ends the target has come.
+    words.next()?;
+    let origin = if target.starts_with(b"/") { target } else { absolute_form(target)? };
+    let path = origin.split(|byte| *byte == b'?').next()?;
+    let is_text = |text: &[u8]| !text.is_empty() && text.iter().all(|byte| byte.is_ascii_graphic());
+    (is_text(method) && is_text(path)).then_some((method, path))
+}
+
 /// Splits the target (RFC 9112 section 3.2). Authority-form belongs to CONNECT, which no API here uses.
 fn fill_target(buf: &[u8], target: &[u8], head: &mut RequestHead) -> Result<(), RequestError> {
     if !target.iter().all(|byte| matches!(byte, b'!'..=b'~')) || target.contains(&b'#') {

@@ -448,3 +448,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_first_line_of_a_refused_head_tells_whom_it_is_for() {
+    let told = |text: &'static str| addressed(text.as_bytes());
+    let messages = Some((&b"POST"[..], &b"/v1/messages"[..]));
+    assert_eq!(told("POST /v1/messages HTTP/1.1\r\nbad"), messages);
+    assert_eq!(told("\r\nPOST /v1/messages?beta=true HTTP/1.1"), messages);
+    assert_eq!(told("POST http://host/v1/messages HTTP/1.1"), messages);
+    assert_eq!(told("POST /v1/messages\r\n"), messages);
+    for unclear in
+        ["", "POST", "POST ", "POST /v1/mess", "POST v1 HTTP/1.1", "\u{16}\u{3}\u{1} \u{2} x", "A ? B"]
+    {
+        assert_eq!(told(unclear), None, "{unclear:?}");
+    }
+}
