@@ -38,8 +38,8 @@ enum Keeper {
     /// Nobody yet, or the files cannot be opened: why.
     None(String),
     Open(Kept),
-    /// Another process takes the files over.
-    HandedOver(Kept),
+    /// Another process: it takes the files over, or has not handed them over yet to this one, which has read them.
+    Elsewhere(Option<Kept>),
 }
 
 impl Desk {
@@ -53,49 +53,72 @@ impl Desk {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the workers what earlier processes have learnt, and opens.
-    pub(crate) fn open(&self, shared: &Arc<Shared>) {
+    /// Gives the workers what earlier processes have learnt, and opens; where another process still has the files,
+    /// with [`take_charge`](Self::take_charge).
+    pub(crate) fn open(&self, shared: &Arc<Shared>, alone: bool) {
         let mut keeper = self.keeper();
-        *keeper = match Kept::open(&self.state_dir) {
+        let (opened, experience) = self.read();
+        *keeper = match opened {
+            Keeper::Open(kept) if !alone => Keeper::Elsewhere(Some(kept)),
+            opened => opened,
+        };
+        if let Some(experience) = experience {
+            shared.experience.store(Arc::new(experience));
+        }
+        let _ = self.shared.set(shared.clone());
+    }
+
+    /// The files are this process's from now on.
+    pub(crate) fn take_charge(&self) {
+        let mut keeper = self.keeper();
+        if let Keeper::Elsewhere(kept) = &mut *keeper
+            && let Some(kept) = kept.take()
+        {
+            *keeper = Keeper::Open(kept);
+        }
+    }
+
+    fn read(&self) -> (Keeper, Option<Experience>) {
+        match Kept::open(&self.state_dir) {
             Ok((kept, found)) => {
                 for (aside, error) in &found.damaged {
                     warn!(aside = %aside.display(), %error, "some of what feedback has taught is lost");
                 }
-                shared.experience.store(Arc::new(found.experience));
-                Keeper::Open(kept)
+                (Keeper::Open(kept), Some(found.experience))
             }
             Err(error) => {
                 error!(folder = %self.state_dir.display(), %error, "what feedback teaches cannot be kept, so none is taken");
-                Keeper::None(format!("it cannot be kept: {error}"))
+                (Keeper::None(format!("it cannot be kept: {error}")), None)
             }
-        };
-        let _ = self.shared.set(shared.clone());
+        }
     }
 
     /// Folds the lessons that are only in the log.
     pub(crate) fn save(&self) {
-        if let (Some(shared), Keeper::Open(kept)) = (self.shared.get(), &mut *self.keeper()) {
+        self.fold(&mut self.keeper());
+    }
+
+    fn fold(&self, keeper: &mut Keeper) {
+        if let (Some(shared), Keeper::Open(kept)) = (self.shared.get(), keeper) {
             fold(kept, &shared.experience.load());
         }
     }
 
     /// Takes nothing in from now on: another process is about to read the files.
     pub(crate) fn hand_over(&self) {
-        self.save();
         let mut keeper = self.keeper();
-        *keeper = match std::mem::replace(&mut *keeper, Keeper::None(String::new())) {
-            Keeper::Open(kept) => Keeper::HandedOver(kept),
-            other => other,
-        };
+        self.fold(&mut keeper);
+        if let Keeper::Open(_) = *keeper {
+            *keeper = Keeper::Elsewhere(None);
+        }
     }
 
-    /// The other process has not come to serve.
+    /// The other process has not come to serve. It has learnt nothing, but the files need not be as they were.
     pub(crate) fn take_back(&self) {
         let mut keeper = self.keeper();
-        *keeper = match std::mem::replace(&mut *keeper, Keeper::None(String::new())) {
-            Keeper::HandedOver(kept) => Keeper::Open(kept),
-            other => other,
-        };
+        if let Keeper::Elsewhere(None) = *keeper {
+            *keeper = self.read().0;
+        }
     }
 }
 
@@ -144,7 +167,7 @@ impl FeedbackDesk for Desk {
         let kept = match &mut *keeper {
             Keeper::Open(kept) => kept,
             Keeper::None(why) => return Err(FeedbackRefusal::NotKept(why.clone())),
-            Keeper::HandedOver(_) => {
+            Keeper::Elsewhere(_) => {
                 return Err(FeedbackRefusal::NotKept("another process is taking over; ask again".into()));
             }
         };

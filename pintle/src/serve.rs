@@ -166,7 +166,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     }
     let digest = generation.policy.digest_hex();
     let shared = Shared::new(generation, store.clone(), Box::new(JournalSink(control.journal())), startup);
-    desk.open(&shared);
+    desk.open(&shared, predecessor.is_none());
     let listening = Listening::bind(&shared.startup, inherited).map_err(ServeError::Listen)?;
     let sockets = listening.duplicates().map_err(ServeError::Listen)?;
     upgrade::keep_in_fd_store(&listening);
@@ -201,13 +201,15 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
     }
     let door = upgrade::door(&state_dir);
     let mut opened = None;
-    let left_alone = is_ending() && predecessor.take().is_some();
-    if !is_ending() {
+    let told_to_end = is_ending();
+    let left_alone = told_to_end && predecessor.take().is_some();
+    if !told_to_end {
         let listeners: Vec<String> =
             shared.startup.listeners.iter().map(|listener| listener.address.to_string()).collect();
         if let Some(predecessor) = &predecessor {
             predecessor.take_over()?;
         }
+        desk.take_charge();
         running.kernel.take_charge();
         // Without a door this process serves as well as any, it only cannot be replaced in passing.
         match host.listen(&door).and_then(|own| own.open().map(|()| own)) {

@@ -31,6 +31,8 @@ pub(super) struct Kept {
     log_path: PathBuf,
     /// Bytes of the log that are lessons.
     length: u64,
+    /// Behind them there is something else, which nobody may take for lessons.
+    has_rest: bool,
     /// Lessons that were ever taken.
     lessons: u64,
 }
@@ -95,11 +97,13 @@ impl Kept {
             }
             length += line;
         }
+        let mut is_dear = false;
         // A line without an end is one that nobody was told of.
         if text[length..].contains(&b'\n') {
             let aside = log_path.with_extension("log.unreadable");
             let rest = text.len() - length;
             let copied = fs::write(&aside, &text[length..]);
+            is_dear = copied.is_err();
             let why = match copied {
                 Ok(()) => format!("{rest} bytes of the log are damaged"),
                 Err(error) => {
@@ -108,8 +112,12 @@ impl Kept {
             };
             damaged.push((aside, why));
         }
-        let length = length as u64;
-        let kept = Self { file, log, log_path, length, lessons };
+        let has_rest = log.metadata()?.len() > length as u64;
+        let mut kept = Self { file, log, log_path, length: length as u64, has_rest, lessons };
+        if !is_dear {
+            // Else with the next lesson.
+            let _ = kept.cut();
+        }
         Ok((kept, Found { experience, damaged }))
     }
 
@@ -135,20 +143,31 @@ impl Kept {
         if self.length + line.len() as u64 > MAX_LOG {
             self.fold(before)?;
         }
+        self.cut()?;
         let written = self.log.write_all_at(&line, self.length).and_then(|()| self.log.sync_data());
         if let Err(error) = written {
-            // A rest that stays is overwritten by the next, or is a line too many that its writer was not told of.
-            let _ = self.log.set_len(self.length);
+            self.has_rest = true;
+            // What stays after all is a line too many, that its writer was not told of.
+            let _ = self.cut();
             return Err(error);
         }
         (self.length, self.lessons) = (self.length + line.len() as u64, nth);
         Ok(())
     }
 
+    /// Leaves nothing behind the lessons.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.has_rest {
+            self.log.set_len(self.length)?;
+            self.has_rest = false;
+        }
+        Ok(())
+    }
+
     /// Writes all that was learnt in place of the file before, and empties the log.
     ///
     /// # Errors
-    /// The log is as it was.
+    /// Nothing is lost: the lessons are in the log, or in the file and in the log.
     pub(super) fn fold(&mut self, experience: &Experience) -> io::Result<()> {
         let fresh = self.file.with_extension("json.new");
         let mut out = File::create(&fresh)?;
@@ -156,9 +175,8 @@ impl Kept {
         out.sync_all()?;
         fs::rename(&fresh, &self.file)?;
         sync_folder(&self.file)?;
-        self.log.set_len(0)?;
-        self.length = 0;
-        Ok(())
+        (self.length, self.has_rest) = (0, true);
+        self.cut()
     }
 
     /// Where lessons are appended.

@@ -7,6 +7,7 @@ use pintle_routing::experience::{Experience, Lesson};
 use serde_json::json;
 
 use super::kept::Kept;
+use super::{Desk, Keeper};
 
 fn lesson(winner: &str, user: u64) -> Lesson {
     let belief = json!({ "alpha": 1.0, "beta": 1.0, "trials": 0 });
@@ -96,6 +97,74 @@ fn a_damaged_line_is_told_and_set_aside_with_what_follows() {
     fs::write(&log, &bytes).unwrap();
     assert_eq!(found(folder.path()), (before, 1));
     assert_eq!(fs::read(folder.path().join("experience.log.unreadable")).unwrap(), bytes[first..]);
+}
+
+#[test]
+fn what_was_set_aside_is_gone_and_is_neither_told_nor_learnt_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut kept, mut learnt) = (Kept::open(folder.path()).unwrap().0, Experience::default());
+    teach(&mut kept, &mut learnt, &["a", "b", "c"]);
+    let log = folder.path().join("experience.log");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    assert_eq!(found(folder.path()), (Experience::default(), 1));
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    // As long as the damaged one, whose place it takes before the two that were whole.
+    let (mut kept, mut again) = (Kept::open(folder.path()).unwrap().0, Experience::default());
+    teach(&mut kept, &mut again, &["d"]);
+    assert_eq!(found(folder.path()), (again, 0));
+}
+
+#[test]
+fn what_cannot_be_set_aside_is_not_learnt_again_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut kept, mut learnt) = (Kept::open(folder.path()).unwrap().0, Experience::default());
+    teach(&mut kept, &mut learnt, &["a", "b", "c"]);
+    let log = folder.path().join("experience.log");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    fs::create_dir(folder.path().join("experience.log.unreadable")).unwrap();
+    let (mut kept, found_then) = Kept::open(folder.path()).unwrap();
+    assert_eq!(found_then.damaged.len(), 1);
+    assert_eq!(fs::read(&log).unwrap(), bytes, "until something takes its place");
+    let mut again = Experience::default();
+    teach(&mut kept, &mut again, &["d"]);
+    assert_eq!(found(folder.path()), (again, 0));
+}
+
+#[test]
+fn what_is_learnt_after_another_process_had_the_files_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::new(folder.path());
+    let (mut kept, mut learnt) = (Kept::open(folder.path()).unwrap().0, Experience::default());
+    teach(&mut kept, &mut learnt, &["a", "b"]);
+    *desk.keeper() = Keeper::Open(kept);
+    desk.hand_over();
+    let (mut other, found_there) = Kept::open(folder.path()).unwrap();
+    other.fold(&found_there.experience).unwrap();
+    drop(other);
+    desk.take_back();
+    match &mut *desk.keeper() {
+        Keeper::Open(kept) => teach(kept, &mut learnt, &["c"]),
+        _ => panic!("open again"),
+    }
+    assert_eq!(found(folder.path()), (learnt, 0));
+}
+
+#[test]
+fn the_files_are_this_process_s_when_the_other_one_has_handed_them_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::new(folder.path());
+    *desk.keeper() = Keeper::Elsewhere(Some(Kept::open(folder.path()).unwrap().0));
+    desk.take_back();
+    assert!(matches!(*desk.keeper(), Keeper::Elsewhere(Some(_))), "they are not its own to take back");
+    desk.take_charge();
+    assert!(matches!(*desk.keeper(), Keeper::Open(_)));
+    desk.hand_over();
+    desk.take_charge();
+    assert!(matches!(*desk.keeper(), Keeper::Elsewhere(None)), "they are another's now");
 }
 
 #[test]
