@@ -334,8 +334,12 @@ fn tools_are_added_beside_those_on_offer_unless_one_of_the_name_is_there_or_none
     let mut blocked = with(ToolsEdit::Passthrough, &["b"]);
     blocked.decision.params.blocked = vec!["tools".into()];
     blocked.gives(&one, &sent(""));
+    // An API takes one of the two.
+    let old = r#""functions":[{"name":"f"}],"#;
+    passthrough.gives(&body(old), &sent(old));
     let free = |choice: &str| chooses(&format!(r#"{{"tool_choice":{choice}}}"#));
-    assert!(chooses("{}") && free("\"auto\"") && free(r#"{"type":"auto"}"#));
+    assert!(chooses("{}") && free("\"auto\"") && free(r#"{"type":"auto"}"#) && free("null"));
+    assert!(!chooses(r#"{"tool_choice":null,"function_call":"none"}"#));
     assert!(!free("\"none\"") && !free("\"required\"") && !free(r#"{"type":"tool","name":"a"}"#));
 }
 

@@ -101,8 +101,8 @@ pub(crate) fn offered(body: &str, dialect: Dialect) -> Option<Vec<Offered>> {
 /// What the request lets the model do with tools is the model's choice.
 pub(crate) fn chooses(body: &str) -> bool {
     let Some(top) = Row::document(body) else { return false };
-    let choice = top.value(body, "tool_choice").or_else(|| top.value(body, "function_call"));
-    let Some(choice) = choice else { return true };
+    let said = |name: &str| top.value(body, name).filter(|value| body.get(value.range()) != Some("null"));
+    let Some(choice) = said("tool_choice").or_else(|| said("function_call")) else { return true };
     let kind = match Row::object(body, choice) {
         Some(row) => row.value(body, "type").and_then(|kind| string(body, kind)),
         None => string(body, choice),
@@ -161,7 +161,9 @@ fn filter(
     passes: impl Fn(&str) -> bool,
     added: &[(String, String)],
 ) {
-    let blocked = draft.find("tools").is_none() && draft.top.named(draft.body, "tools").next().is_some();
+    let may_not_be = draft.top.named(draft.body, "tools").next().is_some();
+    // An API that has both takes only one of them.
+    let blocked = draft.find("tools").is_none() && (may_not_be || draft.find("functions").is_some());
     let (mut kept, mut all) = (0, 0);
     let (mut rows, mut offered) = (Vec::new(), Vec::new());
     for member in ["tools", "functions"] {
