@@ -163,8 +163,12 @@ fn flow(policy: &Policy) -> Box<FlowRecord> {
         status: Some(200),
         ..Attempt::default()
     });
-    flow.usage =
-        Some(Usage { prompt: Tokens(20), cached: None, completion: Tokens(2), source: UsageSource::Backend });
+    flow.usage = Some(Usage {
+        prompt: Tokens(20),
+        completion: Tokens(2),
+        source: UsageSource::Backend,
+        ..Usage::default()
+    });
     flow.cost = Some(Usd(1.2e-6));
     flow.timings.routing_us = Micros(6);
     flow.timings.first_byte_us = Some(Micros(812));

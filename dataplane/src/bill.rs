@@ -13,6 +13,7 @@ pub(crate) fn usage(seen: &Seen, estimated_prompt: Tokens) -> Usage {
         prompt: seen.prompt_tokens().map_or(estimated_prompt, Tokens),
         cached: seen.cached_tokens().map(Tokens),
         completion: Tokens(seen.completion_tokens()),
+        reasoning: seen.reasoning_tokens().map(Tokens),
         source: if seen.prompt_tokens().is_some() { UsageSource::Backend } else { UsageSource::Estimate },
     }
 }
@@ -27,15 +28,18 @@ pub(crate) fn cost(policy: &Policy, target: Target, usage: &Usage) -> Option<Usd
     Some(Usd(cost))
 }
 
-/// Of several answers together. What one of them did not report is missing from the sum of what is cached.
+/// Of several answers together. What one of them did not report is missing from the sums of what is cached and of what
+/// was spent on reasoning.
 pub(crate) fn sum<'u>(usages: impl Iterator<Item = &'u Usage>) -> Option<Usage> {
+    let reported = |a: Option<Tokens>, b: Option<Tokens>| match (a, b) {
+        (Some(a), Some(b)) => Some(Tokens(a.get().saturating_add(b.get()))),
+        (one, other) => one.or(other),
+    };
     usages.copied().reduce(|a, b| Usage {
         prompt: Tokens(a.prompt.get().saturating_add(b.prompt.get())),
-        cached: match (a.cached, b.cached) {
-            (Some(a), Some(b)) => Some(Tokens(a.get().saturating_add(b.get()))),
-            (one, other) => one.or(other),
-        },
+        cached: reported(a.cached, b.cached),
         completion: Tokens(a.completion.get().saturating_add(b.completion.get())),
+        reasoning: reported(a.reasoning, b.reasoning),
         source: if a.source == b.source { a.source } else { UsageSource::Estimate },
     })
 }

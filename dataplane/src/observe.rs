@@ -81,6 +81,11 @@ impl Seen {
         self.summary.usage.completion_tokens().unwrap_or_else(estimate)
     }
 
+    /// Reported by the backend.
+    pub(crate) fn reasoning_tokens(&self) -> Option<u64> {
+        self.summary.usage.reasoning_tokens()
+    }
+
     /// The backend reported an error inside a 2xx answer.
     pub(crate) fn failed(&self) -> bool {
         self.summary.error.is_some()

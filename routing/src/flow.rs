@@ -491,8 +491,11 @@ pub struct Usage {
     pub prompt: Tokens,
     /// Of those, served from the prefix cache; `None` when not reported.
     pub cached: Option<Tokens>,
-    /// Generated tokens.
+    /// Generated tokens, those of reasoning included.
     pub completion: Tokens,
+    /// Of those, spent on reasoning; `None` when not reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Tokens>,
     /// Where the numbers come from.
     pub source: UsageSource,
 }

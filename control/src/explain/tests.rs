@@ -260,6 +260,7 @@ fn tool_loop() -> FlowDocument {
             prompt: Tokens(11_602),
             cached: Some(Tokens(9_728)),
             completion: Tokens(96),
+            reasoning: None,
             source: UsageSource::Backend,
         }),
         cost_usd: Some(Usd(0.000964)),

@@ -53,6 +53,8 @@ pub struct Usage {
     /// `prompt_tokens` or `input_tokens`.
     input: Option<u64>,
     output: Option<u64>,
+    /// OpenAI: tokens of reasoning, a part of `output`.
+    reasoning: Option<u64>,
     total: Option<u64>,
     /// OpenAI: cached tokens, a part of `input`.
     cached_within: Option<u64>,
@@ -82,6 +84,11 @@ impl Usage {
     /// Tokens of the answer.
     pub fn completion_tokens(&self) -> Option<u64> {
         self.output
+    }
+
+    /// Those of the answer that the model reasoned with. Anthropic's API does not count them.
+    pub fn reasoning_tokens(&self) -> Option<u64> {
+        self.reasoning
     }
 
     /// Prompt and answer together: as reported, else the sum.

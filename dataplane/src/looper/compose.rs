@@ -173,7 +173,7 @@ impl Reply<'_> {
     }
 
     fn usage(&self, out: &mut Vec<u8>) {
-        let Usage { prompt, cached, completion, .. } = self.usage;
+        let Usage { prompt, cached, completion, reasoning, .. } = self.usage;
         let total = prompt.get().saturating_add(completion.get());
         out.extend_from_slice(
             format!(
@@ -186,6 +186,12 @@ impl Reply<'_> {
         if let Some(cached) = cached {
             out.extend_from_slice(
                 format!(",\"prompt_tokens_details\":{{\"cached_tokens\":{}}}", cached.get()).as_bytes(),
+            );
+        }
+        if let Some(reasoning) = reasoning {
+            out.extend_from_slice(
+                format!(",\"completion_tokens_details\":{{\"reasoning_tokens\":{}}}", reasoning.get())
+                    .as_bytes(),
             );
         }
         out.push(b'}');

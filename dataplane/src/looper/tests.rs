@@ -21,6 +21,7 @@ fn reply_in(dialect: Dialect, choices: &[Choice<'_>], logprobs: bool, events: Op
         prompt: Tokens(30),
         cached: Some(Tokens(4)),
         completion: Tokens(12),
+        reasoning: Some(Tokens(7)),
         source: UsageSource::Backend,
     };
     let more = br#","more":[1]"#;
@@ -62,7 +63,8 @@ fn a_whole_answer_has_the_choices_as_they_came_under_new_numbers() {
                 { "index": 1, "finish_reason": "stop", "message": message(SECOND), "model": "large" },
             ],
             "usage": { "prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42,
-                       "prompt_tokens_details": { "cached_tokens": 4 } },
+                       "prompt_tokens_details": { "cached_tokens": 4 },
+                       "completion_tokens_details": { "reasoning_tokens": 7 } },
             "more": [1],
         })
     );
@@ -186,7 +188,7 @@ fn a_response_has_the_output_of_all_under_the_id_of_the_first() {
     wanted["output"].as_array_mut().unwrap().push(other["output"][0].clone());
     wanted["model"] = "small,large".into();
     wanted["usage"] = json!({ "input_tokens": 30, "input_tokens_details": { "cached_tokens": 4 }, "output_tokens": 12,
-        "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": 42 });
+        "output_tokens_details": { "reasoning_tokens": 7 }, "total_tokens": 42 });
     wanted["more"] = json!([1]);
     assert_eq!(whole(true), wanted);
     wanted["output"][1]["content"][0]["logprobs"] = json!([]);

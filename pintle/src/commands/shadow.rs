@@ -350,6 +350,7 @@ routing:
             prompt: Tokens(1000),
             cached: Some(Tokens(500)),
             completion: Tokens(100),
+            reasoning: None,
             source: UsageSource::Backend,
         });
         document

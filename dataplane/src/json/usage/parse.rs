@@ -181,6 +181,12 @@ fn usage<S: Strings>(cursor: &mut Cursor<'_, S>, usage: &mut Usage) -> Scanned<(
                 _ => cursor.skip(),
             })
         }
+        b"completion_tokens_details" | b"output_tokens_details" if cursor.peek() == b'{' => {
+            cursor.members(|cursor, name| match name {
+                b"reasoning_tokens" => update(cursor, &mut usage.reasoning),
+                _ => cursor.skip(),
+            })
+        }
         _ => cursor.skip(),
     })
 }

@@ -24,7 +24,8 @@ fn reads_a_chat_completion() {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "\"usage\"", "tool_calls": []},
             "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107,
-            "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 1}},
+            "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 1},
+            "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 1}},
     }));
     assert_eq!((summary.id.as_str(), summary.model.as_str()), ("chatcmpl-1", "qwen"));
     assert_eq!((summary.finish, summary.finish_reason.as_str()), (Some(Finish::Stop), "stop"));
@@ -32,6 +33,7 @@ fn reads_a_chat_completion() {
     let usage = summary.usage;
     assert_eq!((usage.prompt_tokens(), usage.cached_tokens()), (Some(100), Some(64)));
     assert_eq!((usage.completion_tokens(), usage.total_tokens()), (Some(7), Some(107)));
+    assert_eq!(usage.reasoning_tokens(), Some(5));
 }
 
 #[test]
@@ -91,11 +93,12 @@ fn reads_responses_events_and_bodies() {
         r#"{"type":"response.created","response":{"id":"resp_1","object":"response","status":"in_progress","model":"m","error":null,"usage":null,"output":[]}}"#,
         r#"{"type":"response.output_text.delta","delta":"a \"usage\": {"}"#,
         r#"{"type":"response.output_item.added","item":{"type":"function_call","id":"fc","call_id":"c"}}"#,
-        r#"{"type":"response.completed","response":{"id":"resp_1","object":"response","status":"completed","output":[{"type":"function_call"}],"usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":3,"total_tokens":12}}}"#,
+        r#"{"type":"response.completed","response":{"id":"resp_1","object":"response","status":"completed","output":[{"type":"function_call"}],"usage":{"input_tokens":9,"input_tokens_details":{"cached_tokens":4},"output_tokens":3,"output_tokens_details":{"reasoning_tokens":2},"total_tokens":12}}}"#,
     ]);
     assert_eq!((summary.id.as_str(), summary.model.as_str()), ("resp_1", "m"));
     assert_eq!((summary.finish, summary.tool_calls, summary.ended), (Some(Finish::Stop), true, true));
     assert_eq!((summary.usage.prompt_tokens(), summary.usage.cached_tokens()), (Some(9), Some(4)));
+    assert_eq!(summary.usage.reasoning_tokens(), Some(2));
 
     let cut =
         body(&json!({"object": "response", "status": "incomplete", "output": [{"type": "web_search_call"}],

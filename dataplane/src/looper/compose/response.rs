@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use pintle_routing::flow::Usage;
+use pintle_routing::units::Tokens;
 
 use super::{Reply, append, document, raw};
 use crate::fixed::{event, put};
@@ -72,15 +73,18 @@ fn heading(reply: &Reply<'_>, out: &mut Vec<u8>) {
 }
 
 fn usage(usage: Usage, out: &mut Vec<u8>) {
-    let Usage { prompt, cached, completion, .. } = usage;
+    let Usage { prompt, cached, completion, reasoning, .. } = usage;
+    // Clients count on both details; what nobody reported is none.
+    let count = |tokens: Option<Tokens>| tokens.map_or(0, Tokens::get);
     put(
         out,
         format_args!(
             "\"usage\":{{\"input_tokens\":{},\"input_tokens_details\":{{\"cached_tokens\":{}}},\
-             \"output_tokens\":{},\"output_tokens_details\":{{\"reasoning_tokens\":0}},\"total_tokens\":{}}}",
+             \"output_tokens\":{},\"output_tokens_details\":{{\"reasoning_tokens\":{}}},\"total_tokens\":{}}}",
             prompt.get(),
-            cached.map_or(0, |cached| cached.get()),
+            count(cached),
             completion.get(),
+            count(reasoning),
             prompt.get().saturating_add(completion.get())
         ),
     );
