@@ -7,12 +7,13 @@
 //! burst from falling on one worker.
 
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_queue::ArrayQueue;
 
 use crate::io::bell::Bell;
+use crate::io::runtime;
 
 /// Load of one request in progress.
 pub const STREAM: u32 = 256;
@@ -45,6 +46,8 @@ struct Seat {
     coming: AtomicU32,
     inbox: ArrayQueue<(TcpStream, usize)>,
     bell: OnceLock<(Arc<Bell>, usize)>,
+    /// Its worker is ending.
+    closed: AtomicBool,
 }
 
 impl Floor {
@@ -55,6 +58,7 @@ impl Floor {
             coming: AtomicU32::new(0),
             inbox: ArrayQueue::new(ON_THEIR_WAY),
             bell: OnceLock::new(),
+            closed: AtomicBool::new(false),
         };
         let seats = (0..workers).map(|_| seat()).collect();
         Arc::new(Self { seats, hands_over: hands_over && workers > 1, handed_over: AtomicU64::new(0) })
@@ -76,21 +80,29 @@ impl Floor {
         let _ = self.seats[worker].bell.set((bell, task));
     }
 
+    /// Closes the worker's inbox: what is in it now is the last, and what comes after that its sender takes back.
+    pub(crate) fn close(&self, worker: usize) {
+        self.seats[worker].closed.store(true, Ordering::Relaxed);
+        // Before the inbox is looked at: of two threads, each of which writes one place and reads the other's, one at
+        // least sees what the other wrote.
+        fence(Ordering::SeqCst);
+    }
+
     pub(crate) fn publish(&self, worker: usize, load: u32) {
         self.seats[worker].load.store(load, Ordering::Relaxed);
     }
 
-    /// Hands a connection that worker `own` accepted to a less loaded one; gives it back if it should stay.
-    /// `draw` is any number that differs from call to call.
+    /// Hands a connection that worker `own` accepted to a less loaded one; gives it, or another one that did not
+    /// arrive, back if it should stay. `draw` is any number that differs from call to call.
     pub(crate) fn pass(
         &self,
         own: usize,
         draw: u64,
         socket: TcpStream,
         listener: usize,
-    ) -> Option<TcpStream> {
+    ) -> Option<(TcpStream, usize)> {
         if !self.hands_over {
-            return Some(socket);
+            return Some((socket, listener));
         }
         let others = self.seats.len() as u64 - 1;
         // Neighbouring numbers must not lead to neighbouring workers in turn.
@@ -99,20 +111,28 @@ impl Floor {
         let other = if drawn < own { drawn } else { drawn + 1 };
         // One connection less at least: handing over costs a wake-up.
         if self.load(other) + OPEN > self.load(own) {
-            return Some(socket);
+            return Some((socket, listener));
         }
         let seat = &self.seats[other];
-        let Some((bell, task)) = seat.bell.get() else { return Some(socket) };
+        let Some((bell, task)) = seat.bell.get() else { return Some((socket, listener)) };
         seat.coming.fetch_add(1, Ordering::Relaxed);
         match seat.inbox.push((socket, listener)) {
             Ok(()) => {
+                fence(Ordering::SeqCst);
+                if seat.closed.load(Ordering::Relaxed)
+                    && let Some(back) = self.take(other)
+                {
+                    // Who accepted it may run on another driver. This cannot fail on an open socket.
+                    let _ = back.0.set_nonblocking(!runtime::on_io_uring());
+                    return Some(back);
+                }
                 self.handed_over.fetch_add(1, Ordering::Relaxed);
                 bell.ring(*task);
                 None
             }
-            Err((socket, _)) => {
+            Err(back) => {
                 seat.coming.fetch_sub(1, Ordering::Relaxed);
-                Some(socket)
+                Some(back)
             }
         }
     }
@@ -132,5 +152,55 @@ impl Floor {
         let Seat { load, coming, .. } = &self.seats[worker];
         load.load(Ordering::Relaxed)
             .saturating_add(coming.load(Ordering::Relaxed).saturating_mul(STREAM + OPEN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+    use crate::io::bell::Tower;
+    use crate::io::runtime::DriverChoice;
+
+    /// Times that the end and the hand-over meet.
+    const MEETINGS: usize = 300;
+
+    #[test]
+    fn whoever_is_handed_to_a_worker_that_ends_is_served_by_one_of_the_two() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let bell = runtime::run(DriverChoice::Epoll, |_, _| async { Tower::raise().unwrap().bell().clone() })
+            .unwrap();
+        let (mut stayed, mut went) = (0, 0);
+        for turn in 0..MEETINGS {
+            let floor = Floor::new(2, true);
+            floor.open(1, bell.clone(), 0);
+            floor.publish(0, 4 * STREAM);
+            let together = Barrier::new(2);
+            let (kept, found) = thread::scope(|scope| {
+                let ends = scope.spawn(|| {
+                    together.wait();
+                    // Both orders happen.
+                    (0..turn % 64).for_each(|_| std::hint::spin_loop());
+                    floor.close(1);
+                    floor.take(1)
+                });
+                together.wait();
+                let kept = floor.pass(0, turn as u64, socket, 3);
+                (kept, ends.join().unwrap())
+            });
+            (stayed, went) = (stayed + usize::from(kept.is_some()), went + usize::from(found.is_some()));
+            let mut served: Vec<(TcpStream, usize)> = kept.into_iter().chain(found).collect();
+            // Handed over and not looked for any more: the worker that took it up has still to end.
+            served.extend(floor.take(1));
+            let (back, at) = served.pop().expect("served by somebody");
+            assert!(served.is_empty(), "and by nobody else");
+            assert_eq!(at, 3);
+            socket = back;
+        }
+        assert_eq!(stayed + went, MEETINGS, "nobody is left in the inbox of a worker that has ended");
     }
 }

@@ -169,6 +169,7 @@ async fn serve(worker: Rc<Worker>, sockets: Vec<(usize, TcpListener)>) -> io::Re
                         worker.accept_queued(descriptor, index)?;
                     }
                 }
+                worker.floor.close(worker.id.into());
                 gate.close();
                 worker.pool.clear();
                 // A process that takes over publishes there now.
@@ -353,9 +354,11 @@ impl Worker {
             }
             let draining = self.shared.life() == Life::Draining;
             let draw = self.next_turn() as u64;
-            let kept =
-                if draining { Some(socket) } else { self.floor.pass(self.id.into(), draw, socket, index) };
-            let Some(socket) = kept else { continue };
+            let kept = match draining {
+                true => Some((socket, index)),
+                false => self.floor.pass(self.id.into(), draw, socket, index),
+            };
+            let Some((socket, index)) = kept else { continue };
             let socket = monoio::net::TcpStream::from_std(socket)?;
             self.adopt(Stream::accepted(socket, &self.dog), index);
         }
