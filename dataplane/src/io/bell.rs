@@ -84,8 +84,9 @@ impl Tower {
     }
 
     fn wake(&self) {
-        // Cleared first: whoever pushes after this rings again.
-        self.bell.ringing.store(false, Ordering::Release);
+        // Cleared first: whoever pushes after this rings again. Read as well, so that what those pushed who did not
+        // ring because of it is seen.
+        self.bell.ringing.swap(false, Ordering::AcqRel);
         while let Some(task) = self.bell.tasks.pop() {
             let waker = self.waiting.borrow_mut().wakers.get_mut(task).and_then(Option::take);
             waker.into_iter().for_each(Waker::wake);
