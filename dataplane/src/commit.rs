@@ -17,19 +17,30 @@ use crate::memory::Served;
 use crate::observe::Seen;
 use crate::shared::{Generation, now};
 use crate::turn::Plan;
+use crate::worker::Worker;
 
 /// The turn's trace in session memory.
 pub(crate) struct Commit<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) habits: &'a RefCell<Habits>,
-    pub(crate) generation: &'a Generation,
-    pub(crate) plan: &'a Plan,
-    pub(crate) target: Target,
+    store: &'a Store,
+    habits: &'a RefCell<Habits>,
+    generation: &'a Generation,
+    plan: &'a Plan,
+    target: Target,
     /// Position among the model's backends.
-    pub(crate) backend: usize,
+    backend: usize,
 }
 
-impl Commit<'_> {
+impl<'a> Commit<'a> {
+    /// Of a turn that the backend at this position among the target's has answered.
+    pub(crate) fn of(
+        worker: &'a Worker,
+        generation: &'a Generation,
+        plan: &'a Plan,
+        (target, backend): (Target, usize),
+    ) -> Self {
+        Self { store: &worker.shared.store, habits: &worker.habits, generation, plan, target, backend }
+    }
+
     /// Stores the turn. `None` if there is no session, or no room for it.
     pub(crate) fn store(&self, seen: &Seen) -> Option<Committed> {
         let (served, heard, now) = (self.served()?, seen.heard(), now());

@@ -276,14 +276,8 @@ fn account(exchange: &mut Exchange, run: &Run<'_>, several: &Several, done: &mut
 fn commit(connection: &Connection, exchange: &mut Exchange, plan: &Plan, answers: &[&Done]) {
     for (nth, done) in answers.iter().enumerate() {
         let Ok(answer) = &done.result else { continue };
-        let commit = Commit {
-            store: &connection.worker.shared.store,
-            habits: &connection.worker.habits,
-            generation: &exchange.generation,
-            plan,
-            target: done.target,
-            backend: answer.backend,
-        };
+        let by = (done.target, answer.backend);
+        let commit = Commit::of(&connection.worker, &exchange.generation, plan, by);
         if nth == 0 {
             exchange.flow.ending.committed = commit.store(&answer.seen).is_some();
             exchange.flow.ending.finish_reason = answer.seen.finish_reason().map(str::to_owned);

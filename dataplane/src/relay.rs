@@ -207,15 +207,7 @@ impl Relay {
         match self.committed {
             None => self.commit(connection, exchange, plan, answered),
             Some(committed) if self.observer.seen().mark() != self.committed_at => {
-                Commit {
-                    store: &connection.worker.shared.store,
-                    habits: &connection.worker.habits,
-                    generation: &exchange.generation,
-                    plan,
-                    target: answered.target,
-                    backend: answered.index,
-                }
-                .amend(committed, self.observer.seen());
+                turn(connection, exchange, plan, answered).amend(committed, self.observer.seen());
             }
             Some(_) => {}
         }
@@ -225,15 +217,7 @@ impl Relay {
         if !self.success || self.committed.is_some() || self.observer.seen().failed() {
             return;
         }
-        self.committed = Commit {
-            store: &connection.worker.shared.store,
-            habits: &connection.worker.habits,
-            generation: &exchange.generation,
-            plan,
-            target: answered.target,
-            backend: answered.index,
-        }
-        .store(self.observer.seen());
+        self.committed = turn(connection, exchange, plan, answered).store(self.observer.seen());
         self.committed_at = self.observer.seen().mark();
         exchange.flow.ending.committed = self.committed.is_some();
     }
@@ -264,6 +248,15 @@ impl Relay {
             });
         }
     }
+}
+
+fn turn<'a>(
+    connection: &'a Connection,
+    exchange: &'a Exchange,
+    plan: &'a Plan,
+    answered: &Answered,
+) -> Commit<'a> {
+    Commit::of(&connection.worker, &exchange.generation, plan, (answered.target, answered.index))
 }
 
 /// Counts what session policy did with a turn that `target` answered.
