@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::failure::Failure;
 use crate::http::chunked::Decoder;
 use crate::http::head::{
-    self, BodyFraming, CONTINUE, Field, Method, RequestHead, Version, parse_request, write_own_response,
+    self, BodyFraming, CONTINUE, Field, RequestHead, Version, parse_request, write_own_response,
 };
 use crate::io::stream::Wait;
 use crate::io::{IoError, Stream};
@@ -237,6 +237,9 @@ impl Connection {
         if !matches!(route, local::Route::Health | local::Route::Ready) {
             local::authorize(self.settings(), self.head.view(&self.input))?;
         }
+        if let local::Route::Model(_) = route {
+            local::plain(self.head.view(&self.input))?;
+        }
         let body = self.read_body(exchange).await?;
         self.unconsumed = Some(body);
         exchange.read = Instant::now();
@@ -393,7 +396,8 @@ impl Connection {
         extra: &[Field<'_>],
     ) -> Next {
         let keep = exchange.body_read && self.keep_alive();
-        let head_only = self.head.method() == Method::Head;
+        // As it was recorded: a head that is refused is forgotten.
+        let head_only = exchange.flow.request.method == "HEAD";
         let mut out = self.worker.buffer();
         let answer = OwnAnswer { status, kind, body, extra, head_only };
         write_answer(&mut out, exchange.id, &answer, self.head.version(), keep);

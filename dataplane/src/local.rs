@@ -81,6 +81,16 @@ pub(crate) fn wrong_method(method: &str, allow: &'static str) -> Failure {
     failure
 }
 
+/// Checks that the body is not compressed: it is read here, and nothing here unpacks it.
+pub(crate) fn plain(request: Request<'_>) -> Result<(), Failure> {
+    let coding = request.field("content-encoding").unwrap_or_default().trim_ascii();
+    if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
+        return Ok(());
+    }
+    let message = "The body must not be compressed: send it as it is, without Content-Encoding.";
+    Err(Failure::client(415, "unsupported_content_encoding", message))
+}
+
 /// Checks the client's key where the listener demands one.
 pub(crate) fn authorize(listener: &ListenerSettings, request: Request<'_>) -> Result<(), Failure> {
     if listener.api_keys.is_empty() {

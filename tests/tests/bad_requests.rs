@@ -1,5 +1,7 @@
 //! Promise: a bad request gets a clear answer that says where it is wrong, and nothing reaches a backend.
 
+use std::io::{Read, Write};
+
 use pintle_standin::{Options, StandIn};
 use pintle_tests::http::chat_head;
 use pintle_tests::{ConfigFile, Connection, Gateway, Model, Response};
@@ -128,6 +130,35 @@ fn a_request_that_is_refused_by_its_head_is_refused_in_the_words_of_the_api_it_a
         let asked = (request["method"].as_str(), request["path"].as_str());
         assert_eq!(asked, (Some("POST"), path.split('?').next()), "{request}");
     }
+}
+
+#[test]
+fn nothing_follows_the_head_of_an_answer_to_head() {
+    let stand_in = stand_in();
+    let gateway = Gateway::plain(&stand_in);
+    for (wrong, status) in [("host: again\r\n", "400"), ("", "200")] {
+        let mut socket = std::net::TcpStream::connect(gateway.address()).unwrap();
+        let request = format!("HEAD /v1/models HTTP/1.1\r\nhost: test\r\n{wrong}connection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn a_compressed_body_is_415_and_never_forwarded() {
+    let stand_in = stand_in();
+    let gateway = Gateway::plain(&stand_in);
+    for (coding, status) in [("gzip", 415), ("zstd, gzip", 415), ("identity", 200)] {
+        let mut connection = gateway.connect();
+        let body = br#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#;
+        connection.request(&format!("{}\r\ncontent-encoding: {coding}", chat_head("s1")), body);
+        let response = connection.response();
+        assert_eq!(response.status, status, "{coding}: {}", response.text());
+    }
+    assert_eq!(stand_in.stats().requests, 1);
 }
 
 #[test]
