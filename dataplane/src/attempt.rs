@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use pintle_routing::flow::{Attempt, Fault};
 use pintle_routing::ids::Target;
 
-use crate::connection::{Connection, gone, head_limits};
+use crate::connection::{Connection, GONE, gone, head_limits};
 use crate::failure::Failure;
 use crate::http::head::{Method, ResponseHead, parse_response};
 use crate::io::stream::Wait;
@@ -88,6 +88,8 @@ pub(crate) struct Caller {
     pub(crate) client: Client,
     /// When the call is not worth waiting for any more.
     pub(crate) until: Option<Instant>,
+    /// When the time of all calls for one answer is over.
+    over: Option<Instant>,
     /// Nobody wants an answer any more.
     dismissed: Cell<bool>,
 }
@@ -100,6 +102,19 @@ impl Caller {
             generation: generation.clone(),
             client: connection.stream.slot().client(),
             until,
+            over: until,
+            dismissed: Cell::new(false),
+        }
+    }
+
+    /// The same for a call that has at most so long by itself.
+    pub(crate) fn at_most(&self, time: Duration) -> Self {
+        Self {
+            worker: self.worker.clone(),
+            generation: self.generation.clone(),
+            client: self.client.clone(),
+            until: Some(Instant::now() + self.patience(time)),
+            over: self.over,
             dismissed: Cell::new(false),
         }
     }
@@ -113,6 +128,19 @@ impl Caller {
     /// Nobody wants an answer any more.
     pub(crate) fn is_dismissed(&self) -> bool {
         self.dismissed.get()
+    }
+
+    /// Why a call ended before its answer did.
+    pub(crate) fn ended(&self) -> Failure {
+        if self.is_dismissed() {
+            return Failure { fault: Fault::None, ..gone("The call was not wanted any more.") };
+        }
+        gone("The client left before its answer began.")
+    }
+
+    /// No answer is worth waiting for any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_some_and(|over| Instant::now() >= over)
     }
 
     /// A wait of at most `most`, and no longer than the call may last.
@@ -132,7 +160,14 @@ pub(crate) async fn call(
         backend: call.backend.spec.name.clone(),
         ..Attempt::default()
     };
-    let result = try_call(caller, call, letter, &mut record).await;
+    let mut result = try_call(caller, call, letter, &mut record).await;
+    if let Err(Failed { failure, .. }) = &mut result {
+        match failure.status {
+            504 if caller.is_over() => *failure = out_of_time(&call.backend.spec.name),
+            GONE => *failure = caller.ended(),
+            _ => {}
+        }
+    }
     match &result {
         Ok(answered) => {
             if let (true, Some(peer)) = (record.address.is_empty(), answered.stream.peer()) {
@@ -168,6 +203,12 @@ pub(crate) async fn call(
     (result, record)
 }
 
+/// It may have answered in the time that a backend has: this is not its fault.
+pub(crate) fn out_of_time(backend: &str) -> Failure {
+    let message = format!("Backend {backend} had not answered when the time for all calls was over.");
+    Failure::ours(504, "out_of_time", message)
+}
+
 async fn try_call(
     caller: &Caller,
     call: &Call<'_>,
@@ -182,7 +223,7 @@ async fn try_call(
     };
     loop {
         if caller.is_dismissed() {
-            return Err(Failed { failure: gone("The call is not wanted any more."), untouched: true });
+            return Err(Failed { failure: caller.ended(), untouched: true });
         }
         let in_flight = call.backend.health.enter();
         caller.client.couple(stream.slot());

@@ -292,7 +292,7 @@ impl<'a> Search<'a> {
         }
         let most = tried.len() + MAX_ATTEMPTS_PER_MODEL;
         let mut last = None;
-        while tried.len() < most && attempts.len() < MAX_ATTEMPTS {
+        while tried.len() < most && attempts.len() < MAX_ATTEMPTS && !(caller.is_over() && last.is_some()) {
             let picked = caller.worker.balancer.borrow_mut().pick(
                 target.model.index(),
                 model,

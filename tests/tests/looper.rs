@@ -302,6 +302,28 @@ fn time_that_is_over_ends_all_calls() {
 }
 
 #[test]
+fn a_backend_is_not_blamed_for_the_time_that_all_calls_together_have() {
+    let slow = |model: &str| {
+        StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()
+    };
+    let (small, large) = (slow("small"), slow("large"));
+    let gateway = gateway(&small, &large, "type: ratings", "timeout_seconds: 1");
+    // More of them than failures that give a backend a rest.
+    for turn in 0..5 {
+        let response = gateway.connect().chat(&format!("s{turn}"), &chat("why?"));
+        response.assert_openai_error(504);
+        let flow = gateway.flow(&response.flow());
+        // One call finds the time over, and then the other is not wanted any more.
+        for call in flow["upstream"].as_array().unwrap() {
+            assert!(call["fault"] == "pintle" || call["fault"] == "none", "{call}");
+        }
+    }
+    for model in gateway.admin("/status").json()["data_plane"]["models"].as_array().unwrap() {
+        assert_eq!(model["up"], true, "{model}");
+    }
+}
+
+#[test]
 fn a_client_that_leaves_ends_all_calls() {
     let slow = |model: &str| {
         StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()

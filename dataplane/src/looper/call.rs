@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::compose::one_line;
 use crate::attempt::{self, Answered, Call, Caller, Letter};
 use crate::bill;
-use crate::connection::{Body, Connection, Exchange, gone};
+use crate::connection::{Body, Connection, Exchange};
 use crate::edit::SubCall;
 use crate::failure::Failure;
 use crate::framing::Framing;
@@ -198,8 +198,7 @@ impl<'a> Errand<'a> {
             return Err(Failure::ours(500, "no_verifier", "There is no verifier that could be asked."));
         };
         // A call of its own time; it is never under way when others are dismissed, for it is made alone.
-        let until = Instant::now() + self.caller.patience(timeout);
-        let caller = Caller::of(self.connection, generation, Some(until));
+        let caller = self.caller.at_most(timeout);
         let call = Call { model: "verifier", target, backend, index: 0, stateful: false };
         let mut body = b"{\"question\":".to_vec();
         quote_into(question, &mut body);
@@ -269,7 +268,8 @@ impl<'a> Errand<'a> {
             match read {
                 Ok(_) => {}
                 Err(IoError::Closed) if matches!(framing, Framing::Close) => break Ok(false),
-                Err(IoError::Abandoned) => break Err(gone("The client left before its answer began.")),
+                Err(IoError::Abandoned) => break Err(caller.ended()),
+                Err(IoError::TimedOut) if caller.is_over() => break Err(attempt::out_of_time(name)),
                 Err(error) => {
                     break Err(broken("upstream_broke_off", format!("broke its answer off: {error}")));
                 }
