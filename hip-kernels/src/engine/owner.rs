@@ -1,6 +1,6 @@
 //! The thread that owns the device.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::device::Device;
 use crate::hip::Hip;
 use crate::program::Program;
 
-/// Longest rest of a device that keeps dying.
+/// Longest rest of a device that keeps dying, and the pause before a model that was refused is tried again.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// After progress the thread asks the device again and again for so long, since a batch takes hundreds of microseconds
 /// and a nap is never as short as asked for.
@@ -29,6 +29,9 @@ pub(super) struct Owner<P: Program> {
     questions: Receiver<Question<P>>,
     orders: Receiver<Order<P>>,
     models: Vec<Registered<P>>,
+    /// Models that the device refused when it came back, and why: those that fit are used meanwhile.
+    absent: HashMap<u64, Failure>,
+    absent_until: Instant,
     waiting: VecDeque<Question<P>>,
     device: Option<Resident<P>>,
     deaths_in_a_row: u32,
@@ -61,6 +64,8 @@ impl<P: Program> Owner<P> {
             questions,
             orders,
             models: Vec::new(),
+            absent: HashMap::new(),
+            absent_until: now,
             waiting: VecDeque::new(),
             device: None,
             deaths_in_a_row: 0,
@@ -104,8 +109,12 @@ impl<P: Program> Owner<P> {
             if Instant::now() >= self.rests_until {
                 self.revive();
             }
-        } else if let Err(trouble) = self.collect().and_then(|()| self.dispatch()) {
-            self.die(trouble.failure());
+        } else {
+            let done = self.collect().and_then(|()| self.dispatch());
+            let due = !self.absent.is_empty() && Instant::now() >= self.absent_until;
+            if let Err(trouble) = done.and_then(|()| if due { self.bring() } else { Ok(()) }) {
+                self.die(trouble.failure());
+            }
         }
         self.note();
         if !self.stopping {
@@ -126,14 +135,21 @@ impl<P: Program> Owner<P> {
                 if let Some(device) = &self.device {
                     device.limit_memory(self.options().memory_limit);
                 }
+                if let Err(trouble) = self.bring() {
+                    self.die(trouble.failure());
+                }
             }
             Order::Unload(id) => {
                 self.models.retain(|model| model.id != id);
+                self.absent.remove(&id);
                 if let Err(trouble) = self.quiesce() {
                     self.die(trouble.failure());
                 }
                 if let Some(device) = &mut self.device {
                     device.unload(id);
+                }
+                if let Err(trouble) = self.bring() {
+                    self.die(trouble.failure());
                 }
             }
             Order::Load { model, reply } => {
@@ -161,6 +177,29 @@ impl<P: Program> Owner<P> {
         self.shared.back_within(Some(self.shared.options().watchdog));
         loaded?;
         self.models.push(model);
+        Ok(())
+    }
+
+    /// Tries the models again that the device has refused.
+    fn bring(&mut self) -> Result<(), Trouble> {
+        if self.absent.is_empty() {
+            return Ok(());
+        }
+        self.quiesce()?;
+        let Some(device) = &mut self.device else { return Ok(()) };
+        self.shared.back_within(Some(self.shared.options().load_limit));
+        for model in &self.models {
+            if !self.absent.contains_key(&model.id) {
+                continue;
+            }
+            match device.load(model) {
+                Ok(()) => drop(self.absent.remove(&model.id)),
+                Err(Trouble::Refused(why)) => drop(self.absent.insert(model.id, why)),
+                Err(dead) => return Err(dead),
+            }
+        }
+        self.shared.back_within(Some(self.shared.options().watchdog));
+        self.absent_until = Instant::now() + LONGEST_REST;
         Ok(())
     }
 
@@ -241,12 +280,16 @@ impl<P: Program> Owner<P> {
     fn gather(&mut self) -> Option<Vec<Question<P>>> {
         let (first, model) = loop {
             let first = self.waiting.front()?;
-            if let Some(model) = self.models.iter().find(|model| model.id == first.model) {
-                break (first, model);
-            }
-            // Its model has been taken off since it was asked.
+            let known = self.models.iter().find(|model| model.id == first.model);
+            let why = match (known, self.absent.get(&first.model)) {
+                (Some(model), None) => break (first, model),
+                (Some(_), Some(why)) => why.clone(),
+                // It has been taken off since it was asked.
+                (None, _) => Failure::Stopped,
+            };
             let gone = self.waiting.pop_front()?;
-            let _ = gone.reply.send(Err(Failure::Stopped));
+            self.shared.counters.failed(1);
+            let _ = gone.reply.send(Err(why));
         };
         let (mut size, mut full) = (first.size, false);
         let mut chosen = vec![0];
@@ -305,6 +348,7 @@ impl<P: Program> Owner<P> {
             "the GPU failed; its models are loaded anew after a rest"
         );
         self.shared.set_life(Life::Resting(failure.to_string()));
+        self.absent.clear();
         self.shared.counters.under_way.store(0, Ordering::Relaxed);
         if let Some(mut device) = self.device.take() {
             for flight in device.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
@@ -317,18 +361,32 @@ impl<P: Program> Owner<P> {
         self.rests_until = Instant::now() + rest;
     }
 
-    /// Tries the device again, with all models.
+    /// Tries the device again, with all models that it takes.
     fn revive(&mut self) {
         self.shared.back_within(Some(self.options().load_limit));
         let reset = Device::reset(&self.hip, self.shared.info());
         let opened = reset.and_then(|()| Resident::open(&self.hip, self.shared.info(), &self.options()));
         let revived = opened.map_err(Trouble::from).and_then(|mut device| {
-            self.models.iter().try_for_each(|model| device.load(model))?;
-            Ok(device)
+            let mut absent = HashMap::new();
+            for model in &self.models {
+                match device.load(model) {
+                    Ok(()) => {}
+                    // There may be less memory than when it came. The others need not suffer for it.
+                    Err(Trouble::Refused(why)) => drop(absent.insert(model.id, why)),
+                    Err(dead) => return Err(dead),
+                }
+            }
+            Ok((device, absent))
         });
         match revived {
-            Ok(device) => {
+            Ok((device, absent)) => {
                 self.device = Some(device);
+                for why in absent.values() {
+                    let device = self.shared.info().index;
+                    tracing::error!(device, %why, "the GPU came back without one of its models; it is tried again");
+                }
+                self.absent = absent;
+                self.absent_until = Instant::now() + LONGEST_REST;
                 tracing::info!(device = self.shared.info().index, "the GPU is used again");
                 self.shared.set_life(Life::Alive);
             }
@@ -339,7 +397,7 @@ impl<P: Program> Owner<P> {
     fn note(&self) {
         let counters = &self.shared.counters;
         let device = self.device.as_ref();
-        counters.models.store(self.models.len(), Ordering::Relaxed);
+        counters.models.store(self.models.len() - self.absent.len(), Ordering::Relaxed);
         counters.memory_used.store(device.map_or(0, Resident::memory_used), Ordering::Relaxed);
     }
 
@@ -351,7 +409,8 @@ impl<P: Program> Owner<P> {
         };
         if device.under_way() == 0 {
             let oldest = self.waiting.front().map(|question| question.asked + self.options().wait);
-            self.sleep(oldest);
+            let again = (!self.absent.is_empty()).then_some(self.absent_until);
+            self.sleep(oldest.into_iter().chain(again).min());
         } else if self.progress.elapsed() < SPIN {
             std::hint::spin_loop();
         } else if device.free().is_some() {

@@ -74,6 +74,35 @@ fn rests_grow_until_a_batch_ends_well() {
 }
 
 #[test]
+fn a_device_comes_back_with_the_models_that_still_fit() {
+    let Some((emulator, hip)) = gpu(Target::Gfx942) else { return };
+    let (engine, small) = start(&hip, OPTIONS);
+    let large = engine.load(Arc::new(TopkModel { weights: 600_000, ..MODEL })).unwrap();
+    ask(&large, 1, 0).unwrap();
+    // Less memory leaves what is there. A fault takes it off.
+    engine.follow(Options { memory_limit: 400_000, ..OPTIONS });
+    emulator.fail("hipGraphLaunch", 0, codes::LAUNCH_FAILURE);
+    assert!(ask(&small, 1, 1).is_err());
+    assert!(engine.wait_until_alive(LONG));
+    ask(&small, 2, 2).unwrap();
+    let missing = ask(&large, 1, 3).unwrap_err();
+    assert!(matches!(missing, Failure::Failed(Error::MemoryLimit { .. })), "{missing}");
+    assert_eq!((engine.status().deaths, engine.status().models), (1, 1));
+    // It is brought as soon as there is room.
+    engine.follow(OPTIONS);
+    until("both are there", || engine.status().models == 2);
+    ask(&large, 3, 4).unwrap();
+    engine.follow(Options { memory_limit: 650_000, ..OPTIONS });
+    emulator.fail("hipGraphLaunch", 0, codes::LAUNCH_FAILURE);
+    assert!(ask(&small, 1, 5).is_err());
+    assert!(engine.wait_until_alive(LONG));
+    assert!(ask(&large, 1, 6).is_err());
+    drop(small);
+    until("the other one has its room", || engine.status().memory_used > 600_000);
+    ask(&large, 1, 7).unwrap();
+}
+
+#[test]
 fn a_batch_that_does_not_end_is_given_up() {
     let Some((emulator, hip)) = gpu(Target::Gfx942) else { return };
     let (engine, loaded) = start(&hip, HASTY);
