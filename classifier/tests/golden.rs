@@ -33,6 +33,28 @@ fn tiny_checkpoints_on_every_instruction_set() {
     }
 }
 
+/// `golden/yarn.py` made it: texts several times longer than those that the rotary positions say they are made for.
+#[test]
+fn yarn_from_end_to_end() {
+    let golden = Golden::read("modernbert_yarn/golden.safetensors");
+    let texts = golden.texts();
+    for (config, output) in [("config.json", "per_kind"), ("config_both.json", "both")] {
+        let expected = golden.floats(output);
+        for isa in Isa::ALL {
+            let folder = common::folder("modernbert_yarn", config);
+            let Some(encoder) = CpuEncoder::with_isa(folder, Precision::F32, isa) else {
+                println!("SKIP {config}: this processor has no {isa}");
+                continue;
+            };
+            let got = encode(&encoder, &texts, Want::EMBEDDING).pooled;
+            let difference = largest_difference(&got, &expected);
+            assert!(difference < TOLERANCE, "{config} on {isa}: {difference}");
+        }
+        let plain = largest_difference(&expected, &golden.floats("plain"));
+        assert!(plain > 100.0 * TOLERANCE, "without YaRN it is another answer: {plain}");
+    }
+}
+
 #[test]
 fn narrow_precisions_stay_near() {
     for name in TINY {

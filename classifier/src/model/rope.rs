@@ -50,8 +50,10 @@ pub struct Yarn {
 #[serde(default)]
 pub(super) struct Raw {
     pub(super) rope_theta: Option<f64>,
-    #[serde(alias = "type")]
     rope_type: Option<Kind>,
+    /// Its older name; files that were written in between have both.
+    #[serde(rename = "type")]
+    older_type: Option<Kind>,
     factor: Option<f64>,
     attention_factor: Option<f64>,
     mscale: Option<f64>,
@@ -60,6 +62,33 @@ pub(super) struct Raw {
     beta_slow: Option<f64>,
     original_max_position_embeddings: Option<f64>,
     truncate: Option<bool>,
+    partial_rotary_factor: Option<f64>,
+}
+
+impl Raw {
+    /// Member by member, what `own` says where this says nothing.
+    fn or(self, own: Self) -> Self {
+        Self {
+            rope_theta: self.rope_theta.or(own.rope_theta),
+            rope_type: self.kind().or(own.kind()),
+            older_type: None,
+            factor: self.factor.or(own.factor),
+            attention_factor: self.attention_factor.or(own.attention_factor),
+            mscale: self.mscale.or(own.mscale),
+            mscale_all_dim: self.mscale_all_dim.or(own.mscale_all_dim),
+            beta_fast: self.beta_fast.or(own.beta_fast),
+            beta_slow: self.beta_slow.or(own.beta_slow),
+            original_max_position_embeddings: self
+                .original_max_position_embeddings
+                .or(own.original_max_position_embeddings),
+            truncate: self.truncate.or(own.truncate),
+            partial_rotary_factor: self.partial_rotary_factor.or(own.partial_rotary_factor),
+        }
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.rope_type.or(self.older_type)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -82,14 +111,17 @@ impl Rope {
         theta: f64,
         positions: usize,
     ) -> Result<Self, LoadError> {
-        let (own, over) = (own.unwrap_or_default(), over.unwrap_or_default());
-        let theta = over.rope_theta.or(own.rope_theta).unwrap_or(theta);
+        let raw = over.unwrap_or_default().or(own.unwrap_or_default());
+        let theta = raw.rope_theta.unwrap_or(theta);
         if !theta.is_finite() || theta <= 1.0 {
             return Err(LoadError::malformed(FILE, format!("a rotary base of {theta}")));
         }
-        let yarn = match over.rope_type.or(own.rope_type).unwrap_or(Kind::Default) {
+        if raw.partial_rotary_factor.is_some_and(|part| part != 1.0) {
+            return Err(LoadError::unsupported(FILE, "rotary positions of a part of a head"));
+        }
+        let yarn = match raw.kind().unwrap_or(Kind::Default) {
             Kind::Default => None,
-            Kind::Yarn => Some(Yarn::parse(if over.rope_type.is_some() { over } else { own }, positions)?),
+            Kind::Yarn => Some(Yarn::parse(raw, positions)?),
             other => return Err(LoadError::unsupported(FILE, format!("rotary positions of type {other:?}"))),
         };
         Ok(Self { theta, yarn })
@@ -189,6 +221,33 @@ mod tests {
     fn yarn(members: &str) -> Result<Rope, LoadError> {
         let raw = serde_json::from_str(&format!("{{\"rope_type\": \"yarn\", {members}}}"));
         Rope::parse(Some(raw.expect("a document")), None, 10_000.0, 1024)
+    }
+
+    fn both(own: &str, over: &str) -> Result<Rope, LoadError> {
+        let raw = |text| Some(serde_json::from_str(text).expect("a document"));
+        Rope::parse(raw(own), raw(over), 10_000.0, 1024)
+    }
+
+    #[test]
+    fn older_files_name_the_type_otherwise_or_twice() {
+        let numbers = "\"factor\": 4, \"original_max_position_embeddings\": 256";
+        let named = |names: &str| both("{}", &format!("{{{names}, {numbers}}}"));
+        let one = named("\"rope_type\": \"yarn\"").expect("good");
+        assert!(one.yarn.is_some());
+        assert_eq!(named("\"type\": \"yarn\"").expect("good"), one);
+        assert_eq!(named("\"type\": \"yarn\", \"rope_type\": \"yarn\"").expect("good"), one);
+    }
+
+    #[test]
+    fn what_is_said_for_both_kinds_of_layers_goes_before_what_one_says_member_by_member() {
+        let own = "{\"rope_type\": \"yarn\", \"rope_theta\": 500, \"factor\": 2, \"beta_fast\": 8}";
+        let rope = both(own, "{\"factor\": 4}").expect("good");
+        let yarn = rope.yarn.expect("yarn");
+        assert_eq!((rope.theta, yarn.factor, yarn.beta_fast), (500.0, 4.0, 8.0));
+        let rope = both(own, "{\"rope_type\": \"yarn\", \"beta_fast\": 16}").expect("good");
+        let yarn = rope.yarn.expect("yarn");
+        assert_eq!((yarn.factor, yarn.beta_fast), (2.0, 16.0));
+        assert!(both(own, "{\"partial_rotary_factor\": 0.5}").is_err(), "no part of a head turns here");
     }
 
     #[test]

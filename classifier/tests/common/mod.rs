@@ -21,9 +21,14 @@ pub(crate) fn path(name: &str) -> PathBuf {
 }
 
 pub(crate) fn tiny(name: &str) -> Folder {
+    folder(name, "config.json")
+}
+
+/// The same with another file as its configuration.
+pub(crate) fn folder(name: &str, config: &str) -> Folder {
     let read = |file: &str| std::fs::read(path(name).join(file)).unwrap();
     let files = Files {
-        config: &read("config.json"),
+        config: &read(config),
         weights: &read("model.safetensors"),
         tokenizer: tokenizer().as_bytes(),
         pooling: None,
