@@ -76,8 +76,13 @@ impl Heads {
     ///
     /// # Errors
     ///
-    /// [`LoadError::Malformed`].
+    /// [`LoadError::Malformed`], [`LoadError::TooLarge`].
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
+        let length = bytes.len() as u64;
+        if length > MAX_HEADS_BYTES {
+            let file = HEADS_FILE.to_owned();
+            return Err(LoadError::TooLarge { file, bytes: length, limit: MAX_HEADS_BYTES });
+        }
         let malformed = |reason: String| LoadError::malformed(HEADS_FILE, reason);
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
         let (_, about) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(error.to_string()))?;

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::heads::{HEADS_FILE, Heads};
+use crate::heads::{HEADS_FILE, Heads, MAX_HEADS_BYTES};
 use crate::load::Loaded;
-use crate::model::folder::{Files, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
+use crate::model::folder::{Files, MAX_GRAPH_BYTES, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
 use crate::model::{LoadError, ONNX_FILE, Options, WEIGHTS_FILE};
 
 pub mod catalogue;
@@ -217,8 +217,9 @@ impl Store {
             pinned.then(|| self.read(name, file)).transpose()
         };
         let (pooling, modules) = (optional(POOLING_FILE)?, optional("modules.json")?);
-        let graph = self.entry(name)?.files.contains_key(ONNX_FILE);
-        let weights = if graph { ONNX_FILE } else { WEIGHTS_FILE };
+        // As where a folder is read that is not pinned.
+        let network = self.entry(name)?.files.contains_key(WEIGHTS_FILE);
+        let weights = if network { WEIGHTS_FILE } else { ONNX_FILE };
         let files = Files {
             config: &self.read(name, "config.json")?,
             weights: &self.read(name, weights)?,
@@ -312,7 +313,12 @@ fn check(file: &Path, found: &str, pinned: &str) -> Result<(), StoreError> {
 }
 
 fn limit(file: &str) -> u64 {
-    if [WEIGHTS_FILE, ONNX_FILE].contains(&file) { MAX_WEIGHTS_BYTES } else { MAX_TEXT_BYTES }
+    match file {
+        WEIGHTS_FILE => MAX_WEIGHTS_BYTES,
+        ONNX_FILE => MAX_GRAPH_BYTES,
+        HEADS_FILE => MAX_HEADS_BYTES,
+        _ => MAX_TEXT_BYTES,
+    }
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {

@@ -63,6 +63,9 @@ impl Encoder for Two {
 
     fn tokenize(&self, text: &str, max_tokens: usize, out: &mut Tokens) -> Result<(), TokenizeError> {
         out.clear();
+        if text.starts_with('!') {
+            return Err(TokenizeError::Tokenizer("it fails".to_owned()));
+        }
         for (at, byte) in text.bytes().enumerate().take(max_tokens) {
             out.ids.push(u32::from(byte == b'a'));
             out.offsets.push((at as u32, at as u32 + 1));
@@ -165,6 +168,44 @@ fn windows_of_a_long_text_are_averaged_except_for_attacks() {
     near(&of(1, Head::Domain), &mean);
     let suspicion = |at| of(at, Head::Jailbreak)[1];
     assert!(suspicion(0) > suspicion(2) && suspicion(1) == suspicion(0));
+}
+
+#[test]
+fn numbers_that_are_none_are_a_failure_and_no_answer() {
+    // Every weight is a number, and their sum is none.
+    let huge = f32::MAX;
+    let bytes = file(
+        &[
+            ("jailbreak.0.weight", &[2, 2], &[huge, huge, -huge, -huge]),
+            ("jailbreak.0.bias", &[2], &[huge, -huge]),
+        ],
+        &[("jailbreak", r#"["benign","jailbreak"]"#)],
+    );
+    let heads = Arc::new(Heads::parse(&bytes).unwrap());
+    let encoder: Arc<dyn Encoder> = Arc::new(HeadedEncoder::new(Two::shared(), heads).unwrap());
+    let model = EncoderModel::new(encoder, "cpu", None, WindowPolicy::default(), 0, 0).unwrap();
+    let (mut session, mut out) = (model.session(), Vec::new());
+    let failed = session.read(&["ab"], Wanted::head(Head::Jailbreak), &mut out).unwrap_err();
+    assert!(failed.to_string().contains("no numbers"), "{failed}");
+    assert!(out.is_empty());
+    session.read(&["ab"], Wanted::EMBEDDING, &mut out).unwrap();
+    near(&out[0].embedding, &[0.6, 0.8]);
+}
+
+#[test]
+fn nothing_of_a_call_that_failed_is_in_the_next_one() {
+    let model = EncoderModel::new(Two::shared(), "cpu", None, WindowPolicy::default(), 0, 0).unwrap();
+    let (mut session, mut out) = (model.session(), Vec::new());
+    assert!(session.read(&["bb", "!"], Wanted::EMBEDDING, &mut out).is_err());
+    assert!(out.is_empty());
+    session.read(&["ab"], Wanted::EMBEDDING, &mut out).unwrap();
+    near(&out[0].embedding, &[0.6, 0.8]);
+}
+
+#[test]
+fn a_file_of_heads_has_one_limit_wherever_it_comes_from() {
+    let bytes = vec![0; usize::try_from(MAX_HEADS_BYTES).unwrap() + 1];
+    assert!(matches!(Heads::parse(&bytes), Err(LoadError::TooLarge { .. })));
 }
 
 #[test]

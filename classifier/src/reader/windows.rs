@@ -246,6 +246,9 @@ impl TextSession for EncoderSession {
         let result = self.read_all(&*encoder, texts, wanted, first, out);
         if result.is_err() {
             out.truncate(first);
+            // Windows of texts that came before the one that failed.
+            self.batch.clear();
+            self.windows.clear();
         }
         result
     }
@@ -414,6 +417,12 @@ impl EncoderSession {
         self.batch.clear();
         let windows = std::mem::take(&mut self.windows);
         done.map_err(|error| ModelError(error.to_string()))?;
+        // Finite weights can still add up to what is none, and what compares false with everything would pass for
+        // "harmless" instead of "unknown".
+        let Encoded { pooled, logits, token_logits, .. } = &self.encoded;
+        if [pooled, logits, token_logits].into_iter().flatten().any(|value| !value.is_finite()) {
+            return Err(ModelError("its answers are no numbers".to_owned()));
+        }
         let mut token_at = 0;
         for (nth, window) in windows.iter().enumerate() {
             let rows = Rows {
