@@ -3,8 +3,8 @@
 //! One text is one run. Graphs that quantise their activations as they go measure a whole batch at once, so that a text
 //! would have another result in company; and padding would be paid for.
 //!
-//! What a graph may ask for is bounded before it is loaded ([`graph`]), and how long anybody waits for a run by a
-//! thread that can be left ([`runner`]).
+//! What a graph may ask for is bounded before it is loaded ([`graph`]), what it makes before it runs ([`sizes`]), and how
+//! long anybody waits for a run by a thread that can be left ([`runner`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,9 +23,12 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::{LoadError, ONNX_FILE};
 
 mod graph;
+mod proto;
 mod runner;
+mod sizes;
 
 use runner::{Left, Runner};
+use sizes::Sizes;
 
 /// Longest text in tokens of a model that does not say.
 const DEFAULT_POSITIONS: usize = 512;
@@ -45,6 +48,7 @@ struct Graph {
     program: Arc<Program>,
     info: EncoderInfo,
     vocabulary: usize,
+    sizes: Sizes,
     form: Form,
     /// Its runs that have taken too long.
     left: Left,
@@ -110,10 +114,6 @@ impl OnnxEncoder {
         let tokenizer = Tokenizer::parse(files.tokenizer)?;
         let vocabulary = raw.vocab_size.unwrap_or_else(|| tokenizer.vocabulary());
         folder::check_vocabulary(&tokenizer, vocabulary)?;
-        graph::check(files.weights)?;
-        let model = load(files.weights)?;
-        let inputs = inputs(&model)?;
-        let output = output(&model, task)?;
         let positions = raw.max_position_embeddings.unwrap_or(DEFAULT_POSITIONS);
         // RoBERTa's count begins behind the padding token's number.
         let positions =
@@ -124,6 +124,12 @@ impl OnnxEncoder {
                 format!("max_position_embeddings is {positions}"),
             ));
         }
+        graph::check(files.weights)?;
+        let sizes = Sizes::parse(files.weights, positions)?;
+        let positions = sizes.longest()?;
+        let model = load(files.weights)?;
+        let inputs = inputs(&model)?;
+        let output = output(&model, task)?;
         let info = EncoderInfo {
             name: options.name,
             digest: folder::digest(&files, pooling),
@@ -135,7 +141,8 @@ impl OnnxEncoder {
             outputs: Vec::new(),
         };
         let program = Arc::new(Program { model, inputs, output });
-        let mut graph = Graph { program, info, vocabulary, form: Form::Pooled(0), left: Left::default() };
+        let mut graph =
+            Graph { program, info, vocabulary, sizes, form: Form::Pooled(0), left: Left::default() };
         graph.learn_form(&tokenizer, task, &labels, pooling)?;
         Ok(Self { network: Arc::new(graph), tokenizer })
     }
@@ -198,6 +205,7 @@ impl Graph {
         tokenizer
             .tokenize("a", self.info.max_tokens, &mut tokens)
             .map_err(|error| LoadError::malformed("tokenizer.json", error))?;
+        self.sizes.admit(tokens.len()).map_err(fail)?;
         let value = self.runner().run(tokens.ids.clone(), FIRST_RUN);
         let value = value.map_err(|error| fail(format!("on a short text: {error}")))?;
         let (shape, rank) = match value.clone().into_shape_vec::<f32, 3>() {
@@ -306,6 +314,7 @@ impl Session for OnnxSession {
         out.clear();
         for range in batch.ranges() {
             let ids = &batch.ids()[range];
+            graph.sizes.admit(ids.len()).map_err(EncodeError::Device)?;
             let value =
                 self.runner.run(ids.to_vec(), runner::limit(ids.len())).map_err(EncodeError::Device)?;
             let wrong =
