@@ -324,6 +324,27 @@ fn a_backend_is_not_blamed_for_the_time_that_all_calls_together_have() {
 }
 
 #[test]
+fn a_responses_client_can_answer_every_tool_call_that_it_gets_of_several_models() {
+    let (small, large) = (stand_in("small", -0.3), stand_in("large", -0.3));
+    let gateway = gateway(&small, &large, "type: ratings", "");
+    let mut body = response_request("why?");
+    body["tools"] = json!([{ "type": "function", "name": "f", "parameters": { "type": "object" } }]);
+    body["tool_choice"] = "required".into();
+    let first = post(&gateway, "/v1/responses", &body).json();
+    let calls = first["output"].as_array().unwrap().iter().filter(|item| item["type"] == "function_call");
+    let results: Vec<Value> = calls
+        .map(|call| json!({ "type": "function_call_output", "call_id": call["call_id"], "output": "done" }))
+        .collect();
+    assert_eq!(results.len(), 1, "{first}");
+    body["input"] = results.into();
+    body["previous_response_id"] = first["id"].clone();
+    body["tool_choice"] = "auto".into();
+    let second = post(&gateway, "/v1/responses", &body);
+    assert_eq!(second.status, 200, "{}", second.text());
+    assert_eq!(small.stats().violations + large.stats().violations, 0);
+}
+
+#[test]
 fn a_client_that_leaves_ends_all_calls() {
     let slow = |model: &str| {
         StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()

@@ -31,5 +31,6 @@ pub mod text;
 pub mod usage;
 
 pub use error::{ScanError, ScanErrorKind};
+pub(crate) use scan::is_client_call;
 pub use scan::{ScanLimits, scan};
 pub use spans::{Message, Part, PartKind, Parts, Role, Span, Spans, StringSpan};

@@ -10,7 +10,7 @@ use super::cursor::{Cursor, Scanned};
 use super::error::{Fault, ScanError, ScanErrorKind};
 use super::spans::{PartKind, Span, Spans, StringSpan};
 use items::input;
-pub(super) use items::is_client_call;
+pub(crate) use items::is_client_call;
 use messages::{content, messages};
 
 /// Bounds on what one body may make the scan do and remember.

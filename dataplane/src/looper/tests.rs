@@ -195,6 +195,25 @@ fn a_response_has_the_output_of_all_under_the_id_of_the_first() {
     assert_eq!(whole(false), wanted);
 }
 
+/// Under the id of the first answer nobody could be told what came of another one's calls, and a client would make
+/// twice what two models want done.
+#[test]
+fn only_the_first_answer_of_a_response_calls_tools_of_the_client() {
+    let of = |body| choice_in(Dialect::OpenAiResponses, body, None);
+    let types = |choices: &[Choice<'_>]| -> Vec<String> {
+        let whole: Value =
+            serde_json::from_slice(&reply_in(Dialect::OpenAiResponses, choices, false, None)).unwrap();
+        let kind = |item: &Value| item["type"].as_str().unwrap().to_owned();
+        whole["output"].as_array().unwrap().iter().map(kind).collect()
+    };
+    let own = types(&[of(RESPONSE)]);
+    assert!(own.contains(&"function_call".to_owned()), "{own:?}");
+    let mut wanted = vec!["message".to_owned()];
+    wanted.extend(own.iter().filter(|kind| *kind != "function_call").cloned());
+    assert_eq!(types(&[of(OTHER_RESPONSE), of(RESPONSE)]), wanted);
+    assert_eq!(types(&[of(RESPONSE), of(OTHER_RESPONSE)]), [own, vec!["message".to_owned()]].concat());
+}
+
 #[test]
 fn the_events_of_a_response_amount_to_it() {
     let one_line = one_line(RESPONSE.to_owned());

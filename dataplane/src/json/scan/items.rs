@@ -140,7 +140,7 @@ fn item_type(word: &[u8]) -> ItemType {
 }
 
 /// Types of items in the Responses API by which the model asks the client to run something.
-pub(in crate::json) fn is_client_call(word: &[u8]) -> bool {
+pub(crate) fn is_client_call(word: &[u8]) -> bool {
     matches!(
         word,
         b"function_call"

@@ -135,7 +135,7 @@ fn output<S: Strings>(cursor: &mut Cursor<'_, S>, summary: &mut Summary) -> Scan
         Ok(())
     })?;
     let Some(kind) = kind.map(|kind| text_of(cursor, kind)) else { return Ok(()) };
-    if kind == "tool_use" || super::super::scan::is_client_call(kind.as_bytes()) {
+    if kind == "tool_use" || crate::json::is_client_call(kind.as_bytes()) {
         summary.tool_calls = true;
         if let Some(id) = call.or(id) {
             let id = text_of(cursor, id);

@@ -7,9 +7,10 @@ use pintle_routing::units::Tokens;
 
 use super::{Reply, append, document, raw};
 use crate::fixed::{event, put};
+use crate::json::is_client_call;
 use crate::json::members::Row;
 use crate::json::patch::Patch;
-use crate::json::text::quote_into;
+use crate::json::text::{quote_into, string};
 
 /// What is said anew of a response.
 const OURS: [&str; 3] = ["model", "output", "usage"];
@@ -90,16 +91,23 @@ fn usage(usage: Usage, out: &mut Vec<u8>) {
     );
 }
 
-/// The output of all answers, one after another.
+/// The output of all answers, one after another. Of others than the first not what they ask the client to do: the
+/// backend that knows this response has not asked it.
 fn items<'r>(reply: &'r Reply<'_>) -> Vec<Cow<'r, str>> {
     let mut items = Vec::new();
-    for choice in reply.choices {
+    for (nth, choice) in reply.choices.iter().enumerate() {
         let text = choice.text();
         let output = Row::document(text).and_then(|top| Row::array(text, top.value(text, "output")?));
         let texts = output.iter().flat_map(|row| &row.items).filter_map(|item| text.get(item.value.range()));
+        let texts = texts.filter(|item| nth == 0 || !asks_client(item));
         items.extend(texts.map(|item| told(item, reply.logprobs)));
     }
     items
+}
+
+fn asks_client(item: &str) -> bool {
+    let kind = Row::document(item).and_then(|row| string(item, row.value(item, "type")?));
+    kind.is_some_and(|kind| is_client_call(kind.as_bytes()) || kind == "mcp_approval_request")
 }
 
 /// An item as the client is told it: with log probabilities only where it wants them.
