@@ -223,8 +223,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), ServeError> {
             policy = digest,
             "ready"
         );
-        control.announce_ready(format!("serving on {}", listeners.join(" ")));
+        // Before anybody is told, who may then ask.
         shared.serve();
+        control.announce_ready(format!("serving on {}", listeners.join(" ")));
         if let Some(predecessor) = predecessor.take() {
             predecessor.settled();
         }

@@ -86,6 +86,8 @@ pub(crate) struct Host {
     offered: AtomicBool,
     /// Process id of the one that has; zero for none.
     successor: AtomicU32,
+    /// Process id of one that was ended because it took too long.
+    given_up: AtomicU32,
 }
 
 impl Host {
@@ -109,6 +111,7 @@ impl Host {
             handing: Mutex::new(()),
             offered: AtomicBool::new(false),
             successor: AtomicU32::new(0),
+            given_up: AtomicU32::new(0),
         })
     }
 
@@ -162,6 +165,8 @@ impl Host {
         let path = self.program.path.display().to_string();
         let mut child = self.program.start().map_err(|error| format!("cannot start {path}: {error}"))?;
         info!(pid = child.id(), program = path, "starting a process to take over");
+        // The number may have been another's before.
+        let _ = self.given_up.compare_exchange(child.id(), 0, Ordering::Relaxed, Ordering::Relaxed);
         let deadline = Instant::now() + START;
         loop {
             if self.successor().is_some() {
@@ -176,6 +181,12 @@ impl Host {
             match child.try_wait() {
                 Ok(None) if Instant::now() < deadline => std::thread::park_timeout(LOOK_AGAIN),
                 Ok(None) => {
+                    // It may have begun to take over this moment; from here on it cannot any more.
+                    let _handing = self.handing.lock().unwrap_or_else(PoisonError::into_inner);
+                    if self.successor().is_some() {
+                        continue;
+                    }
+                    self.given_up.store(child.id(), Ordering::Relaxed);
                     // Ends a process that hangs; it has nothing that is not this one's too.
                     let _ = child.kill();
                     let _ = child.wait();
@@ -284,6 +295,9 @@ impl Host {
         }
         channel.set_patience(Some(PATIENCE))?;
         let _handing = self.handing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.given_up.load(Ordering::Relaxed) == pid {
+            return Err(io::Error::other("it took too long and was ended"));
+        }
         // Known before the control thread knows, which may end this process's requests in no time.
         self.successor.store(pid, Ordering::Release);
         if !self.control.hand_over(pid) {
