@@ -3,18 +3,20 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pintle_dataplane::io::listener::Listener;
 use pintle_dataplane::io::runtime::{self, Driver, DriverChoice};
 use pintle_dataplane::io::stream::Wait;
-use pintle_dataplane::io::watchdog::{TICK, Watchdog};
+use pintle_dataplane::io::watchdog::{Shut, TICK, Watchdog};
 use pintle_dataplane::io::{Gather, IoError, Stream, socket};
 use pintle_dataplane::json::Span;
 
 const SOON: Duration = Duration::from_millis(200);
 const LATE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_millis(300);
 
 fn on_both_drivers<F, Fut>(test: F)
 where
@@ -67,7 +69,7 @@ fn a_silent_peer_meets_the_read_deadline_and_can_still_be_answered() {
         let start = Instant::now();
         let (result, buffer) = stream.read(Vec::with_capacity(64), SOON, Wait::More).await;
         assert!(matches!(result, Err(IoError::TimedOut)), "{result:?}");
-        assert!(start.elapsed() >= SOON - TICK && start.elapsed() < LATE);
+        assert!(start.elapsed() >= SOON && start.elapsed() < LATE, "{:?}", start.elapsed());
         assert!(buffer.is_empty());
         let (result, _) = stream.write_all(b"408".to_vec(), SOON).await;
         // The read deadline marked the stream; what was written still went out.
@@ -76,6 +78,41 @@ fn a_silent_peer_meets_the_read_deadline_and_can_still_be_answered() {
         peer.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"408");
     });
+}
+
+#[test]
+fn a_deadline_is_counted_from_its_wait_however_long_the_worker_was_busy_before() {
+    on_both_drivers(async |dog| {
+        let (mut stream, _peer) = pair(&dog).await;
+        keep_busy(SOON * 2);
+        let start = Instant::now();
+        let (result, _) = stream.read(Vec::with_capacity(64), SOON, Wait::More).await;
+        assert!(matches!(result, Err(IoError::TimedOut)), "{result:?}");
+        assert!(start.elapsed() >= SOON, "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_wait_that_is_armed_anew_between_sweeps_ends_when_no_time_is_left() {
+    let dog = Watchdog::new();
+    let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let slot = dog.watch(socket.as_raw_fd());
+    let left = Duration::from_millis(1);
+    slot.arm(left, Shut::Read, false);
+    keep_busy(left * 5);
+    assert_eq!(dog.sweep(), 0, "counted from here");
+    slot.arm(left, Shut::Read, false);
+    assert_eq!(dog.sweep(), 0, "and from here");
+    slot.arm(Duration::ZERO, Shut::Read, false);
+    assert_eq!((dog.sweep(), slot.expired()), (1, true));
+}
+
+/// Computes for as long, as a worker does that reads a long request.
+fn keep_busy(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 #[test]
@@ -149,13 +186,14 @@ fn a_half_closed_client_gets_its_grace() {
     on_both_drivers(async |dog| {
         let (client, peer) = pair(&dog).await;
         let (mut upstream, _backend) = pair(&dog).await;
-        dog.set_half_closed_ms(300);
+        dog.set_half_closed_ms(GRACE.as_millis() as u64);
         client.slot().client().couple(upstream.slot());
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         let start = Instant::now();
         let (result, _) = upstream.read(Vec::with_capacity(64), LATE, Wait::More).await;
         assert!(matches!(result, Err(IoError::Abandoned)), "{result:?}");
-        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        // Both ends of the grace are cut off to whole milliseconds.
+        assert!(start.elapsed() >= GRACE - Duration::from_millis(1), "{:?}", start.elapsed());
     });
 }
 

@@ -19,7 +19,7 @@ fn stand_in() -> StandIn {
     StandIn::spawn(Options::for_model("small")).unwrap()
 }
 
-/// The server ended the connection, with a 408 or without a word, after about the given time.
+/// The server ended the connection, with a 408 or without a word, not before the given time.
 #[track_caller]
 fn assert_timed_out(connection: &mut Connection, since: Instant, millis: u64) {
     if let Ok(response) = connection.try_response() {
@@ -27,7 +27,7 @@ fn assert_timed_out(connection: &mut Connection, since: Instant, millis: u64) {
         connection.assert_closed();
     }
     let waited = since.elapsed();
-    assert!(waited >= Duration::from_millis(millis * 9 / 10), "closed after {waited:?}");
+    assert!(waited >= Duration::from_millis(millis), "closed after {waited:?}");
     assert!(waited < LATE, "closed after {waited:?}");
 }
 
@@ -35,9 +35,10 @@ fn assert_timed_out(connection: &mut Connection, since: Instant, millis: u64) {
 fn a_head_that_never_ends_is_given_up() {
     let stand_in = stand_in();
     let gateway = gateway(&stand_in, "head_ms: 400");
-    let mut connection = gateway.connect();
     let start = Instant::now();
-    connection.send("GET /health HTTP/1.1\r\nhost: te");
+    let mut connection = gateway.connect();
+    // If this thread is held up here, the deadline has passed before the first byte: an end without a word.
+    connection.try_send("GET /health HTTP/1.1\r\nhost: te");
     assert_timed_out(&mut connection, start, 400);
 }
 
@@ -45,9 +46,9 @@ fn a_head_that_never_ends_is_given_up() {
 fn dripping_bytes_do_not_extend_the_head_deadline() {
     let stand_in = stand_in();
     let gateway = gateway(&stand_in, "head_ms: 500");
-    let mut connection = gateway.connect();
     let start = Instant::now();
-    connection.send("GET /health HTTP/1.1\r\nx: ");
+    let mut connection = gateway.connect();
+    connection.try_send("GET /health HTTP/1.1\r\nx: ");
     until("the gateway gives up", || {
         std::thread::park_timeout(Duration::from_millis(50));
         !connection.try_send("a") || start.elapsed() > LATE
@@ -114,7 +115,8 @@ fn a_model_that_does_not_begin_is_a_504() {
     let start = Instant::now();
     let response = gateway.connect().chat("s1", &body);
     response.assert_openai_error(504);
-    assert!(start.elapsed() >= Duration::from_millis(360) && start.elapsed() < LATE);
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(400) && waited < LATE, "{waited:?}");
     until("the model was told to stop", || stand_in.stats().aborted == 1);
     assert_eq!(stand_in.stats().requests, 1, "a request that was sent is not sent twice");
     let flow = gateway.flow(&response.flow());

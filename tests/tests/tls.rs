@@ -270,9 +270,9 @@ fn a_handshake_that_stalls_meets_the_connect_deadline() {
         let waited = start.elapsed();
         let message = response.assert_openai_error(504);
         assert!(message.contains("handshake"), "{message}");
-        assert!(waited >= Duration::from_millis(360) && waited < Duration::from_secs(30), "{waited:?}");
+        assert!(waited >= Duration::from_millis(400) && waited < Duration::from_secs(30), "{waited:?}");
         let attempt = failed_attempt(&gateway, &response);
-        assert!(attempt["connect_us"].as_u64().unwrap() >= 360_000, "{attempt}");
+        assert!(attempt["connect_us"].as_u64().unwrap() >= 400_000, "{attempt}");
     }
 }
 

@@ -5,7 +5,9 @@
 //! The owner of a socket arms its slot before an operation and disarms it afterwards. When the sweep finds
 //! a slot past its deadline it marks it expired and calls `shutdown(2)`; the pending operation then
 //! completes by itself (a read with zero bytes, a write or connect with an error) and its owner sees the
-//! mark. The price is precision: a deadline fires up to one tick late.
+//! mark. The price is precision: a deadline never fires early, and up to two ticks late. It is counted from the first
+//! sweep after it was armed, which has a clock in its hand; a worker that was busy with one long request has not swept
+//! for as long, and counted from the last sweep a short deadline could have passed before its wait began.
 //!
 //! # How a vanished client is noticed
 //!
@@ -31,6 +33,16 @@ pub const TICK: Duration = Duration::from_millis(50);
 
 const NEVER: u64 = u64::MAX;
 
+/// When an operation is overdue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Never,
+    /// This many milliseconds after the next sweep.
+    After(u64),
+    /// At this many milliseconds since the watchdog was made.
+    At(u64),
+}
+
 /// What a fired deadline shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shut {
@@ -49,7 +61,7 @@ enum Fate {
 
 struct Entry {
     fd: RawFd,
-    deadline: u64,
+    due: Due,
     shut: Shut,
     fate: Fate,
     /// A connection that waits for its next request; closed at once when the worker drains.
@@ -104,13 +116,7 @@ impl Watchdog {
         self.half_closed.set(ms);
     }
 
-    /// Looks at the clock. A worker that was long busy with one request has not swept for as long, and a short
-    /// deadline counted from the last sweep could have passed before its wait began.
-    pub fn catch_up(&self) {
-        self.now.set(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1));
-    }
-
-    /// Milliseconds since the watchdog was made, as of the last sweep or [`Watchdog::catch_up`].
+    /// Milliseconds since the watchdog was made, as of the last sweep.
     pub fn now_ms(&self) -> u64 {
         self.now.get()
     }
@@ -119,7 +125,7 @@ impl Watchdog {
     pub fn watch(self: &Rc<Self>, fd: RawFd) -> Slot {
         let entry = Entry {
             fd,
-            deadline: NEVER,
+            due: Due::Never,
             shut: Shut::Both,
             fate: Fate::Live,
             idle: false,
@@ -144,15 +150,20 @@ impl Watchdog {
 
     /// Ends what is overdue. Returns how many slots fired.
     pub fn sweep(&self) -> u32 {
-        self.catch_up();
-        let now = self.now.get();
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.now.set(now);
         let mut fired = 0;
         for entry in self.entries.borrow_mut().iter_mut().flatten() {
-            if entry.deadline <= now && entry.fate == Fate::Live {
-                entry.fate = Fate::Expired;
-                entry.deadline = NEVER;
-                socket::shutdown(entry.fd, entry.shut == Shut::Both);
-                fired += 1;
+            match entry.due {
+                // The part of a millisecond that `now` lacks is on top.
+                Due::After(wait) => entry.due = Due::At(now.saturating_add(wait).saturating_add(1)),
+                Due::At(due) if due <= now && entry.fate == Fate::Live => {
+                    entry.fate = Fate::Expired;
+                    entry.due = Due::Never;
+                    socket::shutdown(entry.fd, entry.shut == Shut::Both);
+                    fired += 1;
+                }
+                Due::At(_) | Due::Never => {}
             }
         }
         if self.coupled.get() > 0 {
@@ -239,9 +250,15 @@ pub struct Slot {
 impl Slot {
     /// Sets the deadline of the operation that starts now. `idle` marks a wait that draining may end.
     pub fn arm(&self, after: Duration, shut: Shut, idle: bool) {
-        let deadline = self.dog.now.get() + after.as_millis() as u64;
+        // No time left is overdue already: a peer that sends a byte between any two sweeps has its wait armed anew
+        // each time, with what is left of it.
+        let begun = after.subsec_nanos().div_ceil(1_000_000);
+        let due = match after.as_secs().saturating_mul(1000).saturating_add(begun.into()) {
+            0 => Due::At(0),
+            wait => Due::After(wait),
+        };
         self.dog.with(self.index, |entry| {
-            entry.deadline = deadline;
+            entry.due = due;
             entry.shut = shut;
             entry.idle = idle;
         });
@@ -250,7 +267,7 @@ impl Slot {
     /// Clears the deadline.
     pub fn disarm(&self) {
         self.dog.with(self.index, |entry| {
-            entry.deadline = NEVER;
+            entry.due = Due::Never;
             entry.idle = false;
         });
     }

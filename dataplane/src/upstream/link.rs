@@ -42,7 +42,6 @@ impl Link {
         deadline: Duration,
         dog: &Rc<Watchdog>,
     ) -> Result<Self, ConnectError> {
-        dog.catch_up();
         let start = Instant::now();
         let until = start + deadline;
         let stream = match Stream::connect(address, deadline, dog).await {
