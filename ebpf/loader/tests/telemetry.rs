@@ -151,7 +151,14 @@ fn a_syn_that_nobody_answers_is_counted_again() {
         let endpoint = Endpoint::Upstream(to);
         telemetry.watch(&[endpoint, Endpoint::Listener(9)]);
         let from: IpAddr = NEAR[0].parse().unwrap();
-        assert!(connect_from(from, to, Duration::from_millis(1600)).is_err());
+        // The kernel itself gives up after one more SYN: however late this thread is, there is no third.
+        for (setting, value) in [("tcp_syn_retries", "1"), ("tcp_syn_linear_timeouts", "0")] {
+            let set = std::fs::write(format!("/proc/sys/net/ipv4/{setting}"), value);
+            // Before Linux 6.5 all waits grow.
+            assert!(set.is_ok() || setting == "tcp_syn_linear_timeouts", "{setting}: {set:?}");
+        }
+        let given_up = connect_from(from, to, Duration::from_secs(60)).unwrap_err();
+        assert_eq!(given_up.kind(), std::io::ErrorKind::TimedOut, "{given_up}");
         assert!(until(|| sums(&telemetry, endpoint).failed == 1), "{:?}", telemetry.read());
         let seen = sums(&telemetry, endpoint);
         assert_eq!((seen.retransmits, seen.syn_retransmits, seen.established), (1, 1, 0), "{seen:?}");
@@ -206,6 +213,8 @@ fn nothing_runs_while_a_connection_only_talks() {
         let runs = || {
             let programs = pintle_ebpf::loaded::loaded().unwrap();
             let ours = programs.iter().filter(|program| telemetry.programs().contains(&program.id));
+            // The tracepoint of retransmissions is the whole machine's: whatever anybody sends again here runs it.
+            let ours = ours.filter(|program| !program.name.starts_with("pintle_retransm"));
             ours.map(|program| program.runs).sum::<u64>()
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
