@@ -92,17 +92,20 @@ setup() {
 
 build() {
   setup
-  local registry unit=$'\x1f' name out=$target/ebpf/objects
+  local registry unit=$'\x1f' crates="" name out=$target/ebpf/objects
   cargo fetch --quiet --locked --manifest-path ebpf/programs/Cargo.toml >"$log" 2>&1 ||
     skip "crates.io cannot be reached from here"
-  registry=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/index.*)
+  # One folder for each place that crates were fetched from: by other cargos, or from a mirror.
+  for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+    crates+="${unit}--remap-path-prefix=$registry=/crates"
+  done
   # aya-ebpf and our own library use features of the compiler that are not stable. Paths are taken out, so that the
   # bytes depend on sources and toolchain only.
   (
     cd ebpf/programs
     PATH=$tools/bin:$PATH RUSTC=$rustc RUSTC_BOOTSTRAP=aya_ebpf,pintle_ebpf_programs \
       CARGO_TARGET_DIR=$target/ebpf/build CARGO_INCREMENTAL=0 \
-      CARGO_ENCODED_RUSTFLAGS="--cfg=bpf_target_arch=\"x86_64\"${unit}-Cdebuginfo=2${unit}-Clink-arg=--btf${unit}--remap-path-prefix=$root/ebpf=/pintle/ebpf${unit}--remap-path-prefix=$registry=/crates" \
+      CARGO_ENCODED_RUSTFLAGS="--cfg=bpf_target_arch=\"x86_64\"${unit}-Cdebuginfo=2${unit}-Clink-arg=--btf${unit}--remap-path-prefix=$root/ebpf=/pintle/ebpf$crates" \
       cargo build --quiet --release --locked --target bpfel-unknown-none
   )
   mkdir -p "$out"
