@@ -169,7 +169,8 @@ impl TlsServer {
             let listener = TcpListener::from_std(listener)?;
             loop {
                 let (client, _) = listener.accept().await?;
-                client.set_nodelay(true)?;
+                // A client that has already left cannot take the option; its handshake fails by itself.
+                let _ = client.set_nodelay(true);
                 let (acceptor, log, behind) = (acceptor.clone(), log.clone(), behind.clone());
                 let close_notify = manners.close_notify;
                 tokio::spawn(async move {

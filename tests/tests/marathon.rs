@@ -5,9 +5,10 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use pintle_standin::{Options, StandIn};
-use pintle_tests::{Agent, ConfigFile, Connection, Gateway, Model, OnDrop, Response, until};
+use pintle_tests::{Agent, ConfigFile, Connection, Gateway, Model, OnDrop, PATIENCE, Response, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -17,8 +18,6 @@ const RESTARTS: u64 = 20;
 const CLIENTS: u64 = 2;
 /// Answers that make a session.
 const TURNS: usize = 12;
-/// Tries of one request; each kill costs a client one or a few.
-const TRIES: usize = 2_000;
 
 /// What users say, in turn; the words choose decisions, the directives tool loops.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +71,9 @@ impl Marathon<'_> {
         let body = body.to_string();
         let head = pintle_tests::http::chat_head(session);
         let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        for _ in 0..TRIES {
+        // The gateway is away for as long as this machine needs to start it.
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
@@ -94,9 +95,9 @@ impl Marathon<'_> {
             }
             *connection = None;
             self.retried.fetch_add(1, Ordering::Relaxed);
-            std::thread::park_timeout(std::time::Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(10));
         }
-        panic!("{session}: no answer in {TRIES} tries");
+        panic!("{session}: no answer in {PATIENCE:?}");
     }
 
     /// One session from its first word to its last open call; `None` if the marathon is over.
