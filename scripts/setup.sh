@@ -28,7 +28,9 @@ package() {
     updated=yes
   fi
   say "installing $name ($why)"
-  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$name" >/dev/null
+  # A machine that has just started may be at its own updates.
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 install -y -qq \
+    --no-install-recommends "$name" >/dev/null
 }
 
 setup_build() {
