@@ -135,6 +135,9 @@ fn run(
 }
 
 async fn serve(worker: Rc<Worker>, sockets: Vec<(usize, TcpListener)>) -> io::Result<()> {
+    // Before the first connection: otherwise what comes within the first tick is decided without backends' states and
+    // lessons, and the turns that backends take begin anew after it.
+    worker.refresh(&worker.shared.generation.load());
     monoio::spawn(take_in(worker.clone()));
     let gate = Rc::new(Gate::default());
     let mut descriptors: Vec<(usize, RawFd)> = Vec::new();
