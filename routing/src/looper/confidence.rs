@@ -116,8 +116,10 @@ impl Confidence {
 
 impl Judgement {
     /// Reads a judgement: the outermost JSON object's `confidence`, or where there is no object the first number,
-    /// which then must lie in `[0,1]`.
-    pub fn read(text: &str) -> Option<Self> {
+    /// which then must lie in `[0,1]`. v0.3.0 takes more than 1 in an object for 1, and the 1 of `1 out of 10` too;
+    /// only the compat profile does.
+    pub fn read(text: &str, profile: Profile) -> Option<Self> {
+        let compat = profile == Profile::Compat;
         #[derive(Deserialize)]
         struct Stated {
             #[serde(default)]
@@ -125,12 +127,19 @@ impl Judgement {
         }
         let confidence = match (text.find('{'), text.rfind('}')) {
             (Some(from), Some(to)) if from < to => {
-                serde_json::from_str::<Stated>(&text[from..=to]).ok()?.confidence.clamp(0.0, 1.0)
+                let stated = serde_json::from_str::<Stated>(&text[from..=to]).ok()?.confidence;
+                Some(stated.clamp(0.0, 1.0)).filter(|bounded| compat || *bounded == stated)?
             }
             _ => {
                 let from = text.find(|c: char| c.is_ascii_digit())?;
                 let digits = text[from..].find(|c: char| !c.is_ascii_digit() && c != '.');
-                let number = digits.map_or(&text[from..], |end| &text[from..from + end]);
+                let (number, rest) = text[from..].split_at(digits.unwrap_or(text.len() - from));
+                if !compat
+                    && !number.trim_end_matches('.').contains('.')
+                    && rest.contains(|c: char| c.is_alphanumeric() || c == '%')
+                {
+                    return None;
+                }
                 // A full stop may end the sentence.
                 number.trim_end_matches('.').parse().ok().filter(|number| (0.0..=1.0).contains(number))?
             }
@@ -165,9 +174,12 @@ impl Run<'_> {
             return;
         };
         let compat = self.plan.profile == Profile::Compat;
-        let by_text = |answer: &Answered| Judgement::read(&answer.content).map(|verdict| verdict.confidence);
+        let profile = self.plan.profile;
+        let by_text =
+            |answer: &Answered| Judgement::read(&answer.content, profile).map(|verdict| verdict.confidence);
         let by_tokens = |answer: &Answered| {
-            let given = answer.logprobs.as_ref().filter(|given| given.average != 0.0)?;
+            // How sure a judge is of words that are no judgement says nothing of the answer.
+            let given = answer.logprobs.as_ref().filter(|given| compat && given.average != 0.0)?;
             let average = Confidence { method: Method::AverageLogprob, ..confidence.clone() };
             average.measure(Some(given), self.plan.profile)
         };

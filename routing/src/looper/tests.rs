@@ -173,16 +173,44 @@ fn a_verifier_is_asked_about_the_answer() {
 fn judgements_are_read_from_what_models_write() {
     for (text, expected) in [
         (r#"{"confidence": 0.8, "reason": "x"}"#, Some(0.8)),
-        (r#"Here: {"confidence": 1.7} ok"#, Some(1.0)),
+        (r#"Here: {"confidence": 1} ok"#, Some(1.0)),
         (r#"{"reason": "none"}"#, Some(0.0)),
         (r#"{"confidence": "high"}"#, None),
         ("I would say 0.75.", Some(0.75)),
         ("about 80 percent", None),
+        ("0.75 out of 1", Some(0.75)),
+        ("Confidence: 1.", Some(1.0)),
         ("no idea", None),
         ("} {", None),
     ] {
-        assert_eq!(Judgement::read(text).map(|judged| judged.confidence), expected, "{text:?}");
+        for profile in [Pintle, Compat] {
+            let read = Judgement::read(text, profile).map(|judged| judged.confidence);
+            assert_eq!(read, expected, "{profile:?}, {text:?}");
+        }
     }
+    // Of ten, or of a hundred, is not what was asked for, and nobody is sure by mistake.
+    for text in [r#"{"confidence": 1.7}"#, r#"{"confidence": 10}"#, "1 out of 10", "1/10", "1%", "1 percent"]
+    {
+        assert!(Judgement::read(text, Pintle).is_none(), "{text:?}");
+        assert_eq!(Judgement::read(text, Compat).map(|judged| judged.confidence), Some(1.0), "{text:?}");
+    }
+}
+
+/// A judge may be sure of its words and say nothing of the answer.
+#[test]
+fn a_judge_s_own_tokens_are_no_judgement() {
+    let judged = |profile| {
+        let plan = plan("type: confidence, confidence: {confidence_method: self_verify}", profile);
+        let mut run = plan.begin("why?");
+        let asked = run.next_call().unwrap();
+        run.answered(asked.id, text("because"));
+        let judge = run.next_call().unwrap();
+        let logprobs = Some(Logprobs { average: -0.01, ..Logprobs::default() });
+        run.answered(judge.id, Answered { logprobs, ..text("That is wrong.") });
+        run.confidence(0)
+    };
+    assert_eq!(judged(Pintle), None);
+    assert!(judged(Compat).is_some_and(|sure| sure > 0.99), "as in v0.3.0");
 }
 
 #[test]
