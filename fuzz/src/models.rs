@@ -2,9 +2,10 @@
 
 #![allow(unreachable_pub)]
 
-use pintle_classifier::encoder::Tokens;
+use pintle_classifier::encoder::{Batch, Encoded, Encoder, Tokens, Want};
 use pintle_classifier::model::folder::{Files, Options, parse};
 use pintle_classifier::model::tokenizer::Tokenizer;
+use pintle_classifier::onnx::OnnxEncoder;
 
 const TOKENIZER: &str = include_str!("../../classifier/tests/golden/tokenizer.json");
 
@@ -22,6 +23,38 @@ pub fn model_load(data: &[u8]) {
         assert_eq!(block.qkv.weight.len(), 3 * config.hidden * config.hidden);
         assert_eq!(block.down.weight.len(), config.intermediate * config.hidden);
     }
+}
+
+/// What a graph is for, and the graph: an error, or an encoder that gives what it says or an error.
+pub fn model_graph(data: &[u8]) {
+    let Some((kind, graph)) = data.split_first() else { return };
+    let (class, want) = match kind {
+        0 => ("BertModel", Want::EMBEDDING),
+        1 => ("BertForSequenceClassification", Want::SEQUENCE),
+        _ => ("BertForTokenClassification", Want::TOKEN),
+    };
+    let config = format!(
+        "{{\"model_type\": \"bert\", \"architectures\": [\"{class}\"], \"max_position_embeddings\": 16}}"
+    );
+    let tokenizer = TOKENIZER.as_bytes();
+    let files = Files { config: config.as_bytes(), weights: graph, tokenizer, pooling: None, modules: None };
+    let Ok(encoder) = OnnxEncoder::parse(files, Options::default()) else { return };
+    let info = encoder.info();
+    assert!((1..=16).contains(&info.max_tokens));
+    let mut batch = Batch::default();
+    batch.push(&vec![1; info.max_tokens]).expect("a text");
+    batch.push(&[1]).expect("another");
+    let mut out = Encoded::default();
+    if encoder.session().encode(&batch, want, &mut out).is_err() {
+        return;
+    }
+    let (rows, width, got) = match kind {
+        0 => (batch.texts(), info.dimensions(), &out.pooled),
+        1 => (batch.texts(), info.sequence_labels(), &out.logits),
+        _ => (batch.tokens(), info.token_labels(), &out.token_logits),
+    };
+    assert_eq!(got.len(), rows * width);
+    assert!(got.iter().all(|number| number.is_finite()));
 }
 
 /// A limit and a text: tokens within the limit whose offsets are characters' boundaries, in order.
