@@ -49,7 +49,10 @@ impl Meaning {
         let plan = match (self.plan(config, policy), &vectors) {
             (Some(plan), _) => plan,
             (None, Some(_)) => self.compile(config, LearnedNeeds::default(), &[]),
-            (None, None) => return Ok(None),
+            (None, None) => {
+                self.library.gpus().let_go();
+                return Ok(None);
+            }
         };
         for family in plan.families() {
             if family.model.is_empty() {

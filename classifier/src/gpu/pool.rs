@@ -84,6 +84,14 @@ impl GpuPool {
         }
     }
 
+    /// Gives the GPUs back, as soon as nothing uses them any more: a configuration asks nothing of models.
+    pub fn let_go(&self) {
+        let mut state = self.state();
+        state.opened = None;
+        state.encoders.clear();
+        state.restart.clear();
+    }
+
     /// Packs a model that has just been read, if it goes to GPUs and is not there yet: what [`Self::twin`] takes.
     pub fn pack(&self, model: &Loaded) -> Option<Result<EncoderModel, String>> {
         let mut state = self.state();
@@ -278,6 +286,17 @@ mod tests {
         let report = pool.report();
         assert_eq!((report.asked, report.used, report.well), ("hip", false, false));
         assert!(report.why.contains("/nowhere/libamdhip64.so"), "{}", report.why);
+    }
+
+    #[test]
+    fn gpus_are_let_go_and_opened_again() {
+        let pool = GpuPool::default();
+        let asked = settings(ClassifierBackend::Hip, "/nowhere/libamdhip64.so");
+        pool.follow(&asked);
+        pool.let_go();
+        assert_eq!(pool.report().why, "no model that a GPU could run is in use");
+        pool.follow(&asked);
+        assert!(pool.report().why.contains("/nowhere"), "{}", pool.report().why);
     }
 
     #[test]

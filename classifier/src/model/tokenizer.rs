@@ -1,7 +1,7 @@
 //! `tokenizer.json`, with our own truncation.
 
 use std::fmt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::LoadError;
 use crate::encoder::{TokenizeError, Tokens};
@@ -44,7 +44,9 @@ impl Tokenizer {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(fail)?;
         // What surrounds any text surrounds the empty one; which of it comes before is seen around a letter.
-        let around = inner.encode("a", true).map_err(fail)?;
+        let around = catch_unwind(AssertUnwindSafe(|| inner.encode("a", true)))
+            .map_err(|_| LoadError::malformed(FILE, "its rules fail on a letter"))?
+            .map_err(fail)?;
         let special = around.get_special_tokens_mask();
         let before = special.iter().take_while(|mask| **mask == 1).count();
         let after = special[before..].iter().rev().take_while(|mask| **mask == 1).count();
@@ -99,4 +101,20 @@ impl Tokenizer {
 
 fn narrow(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of characters whose only entry leads beyond its end: it is read when a text is, not before.
+    #[test]
+    fn rules_that_fail_are_an_error() {
+        let mut whole: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/tokenizer.json")).expect("a document");
+        assert!(Tokenizer::parse(whole.to_string().as_bytes()).is_ok());
+        whole["normalizer"] =
+            serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAD8DwA="});
+        assert!(Tokenizer::parse(whole.to_string().as_bytes()).is_err());
+    }
 }

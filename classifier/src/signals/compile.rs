@@ -1,6 +1,7 @@
 //! Building a plan.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pintle_config::{Config, KnowledgeBase as KbConfig, PrototypeScoring};
 use pintle_routing::evidence::Unknown;
@@ -333,7 +334,13 @@ impl Builder<'_> {
     }
 }
 
+/// A defect in a model must not take the configuration down with it.
 fn embed(backend: &dyn TextModel, texts: &[&String]) -> Result<Vec<Vec<f32>>, ModelError> {
+    let done = catch_unwind(AssertUnwindSafe(|| embed_all(backend, texts)));
+    done.unwrap_or_else(|_| Err(ModelError("it panicked".to_owned())))
+}
+
+fn embed_all(backend: &dyn TextModel, texts: &[&String]) -> Result<Vec<Vec<f32>>, ModelError> {
     let mut session = backend.session();
     let mut readings: Vec<TextReading> = Vec::with_capacity(texts.len());
     for chunk in texts.chunks(EXAMPLES_PER_CALL) {

@@ -150,6 +150,17 @@ fn one_pass_serves_all_families_that_read_a_text() {
 }
 
 #[test]
+fn a_model_that_panics_on_examples_leaves_its_rules_unknown() {
+    let panics = OneModel(vec![Arc::new(Words::new("words", "test", Mood::Panics))]);
+    let plan = plan_of(EVERYTHING, &panics);
+    assert!(plan.embedding.iter().flatten().all(Option::is_none));
+    // Another back end of the model embeds them.
+    let well = Arc::new(Words::new("words", "other", Mood::Well));
+    let both = OneModel(vec![Arc::new(Words::new("words", "test", Mood::Panics)), well]);
+    assert!(plan_of(EVERYTHING, &both).embedding.iter().flatten().all(Option::is_some));
+}
+
+#[test]
 fn nothing_is_asked_of_an_empty_text() {
     let plan = plan_of(EVERYTHING, &one());
     assert!(plan.ask(&asks("")).0.is_empty());
