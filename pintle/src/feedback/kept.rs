@@ -20,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const MAX_LOG: u64 = 256 * 1024;
 /// Longest line, in bytes; names and the decision's are at most 1 KiB each.
 const MAX_LINE: usize = 64 * 1024;
+/// What users like is nobody else's to read.
+const MODE: u32 = 0o600;
 /// Digits of a checksum.
 const DIGITS: usize = 16;
 
@@ -82,7 +84,7 @@ impl Kept {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(MODE)
             .open(&log_path)?;
         // Its name must outlive a power cut as its lessons do.
         sync_folder(&log_path)?;
@@ -170,7 +172,7 @@ impl Kept {
     /// Nothing is lost: the lessons are in the log, or in the file and in the log.
     pub(super) fn fold(&mut self, experience: &Experience) -> io::Result<()> {
         let fresh = self.file.with_extension("json.new");
-        let mut out = File::create(&fresh)?;
+        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&fresh)?;
         out.write_all(&encode(experience, self.lessons)?)?;
         out.sync_all()?;
         fs::rename(&fresh, &self.file)?;

@@ -1,6 +1,7 @@
 //! A crash leaves the files as they are at some moment: these are tests of what is read then.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pintle_routing::experience::{Experience, Lesson};
@@ -41,6 +42,10 @@ fn lessons_are_there_without_a_word_of_farewell_and_folding_changes_nothing() {
     assert_eq!(found(folder.path()), (learnt.clone(), 0));
     kept.fold(&learnt).unwrap();
     assert!(kept.is_folded());
+    for name in ["experience.json", "experience.log"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}: what users like is nobody else's to read");
+    }
     assert_eq!(found(folder.path()), (learnt.clone(), 0));
     teach(&mut kept, &mut learnt, &["c"]);
     assert_eq!(found(folder.path()), (learnt.clone(), 0));
