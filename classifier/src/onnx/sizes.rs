@@ -47,6 +47,7 @@ const NODE_ATTRIBUTE: u64 = 5;
 const ATTRIBUTE_NAME: u64 = 1;
 const ATTRIBUTE_FLOAT: u64 = 2;
 const ATTRIBUTE_INT: u64 = 3;
+const ATTRIBUTE_STRING: u64 = 4;
 const ATTRIBUTE_TENSOR: u64 = 5;
 const ATTRIBUTE_FLOATS: u64 = 7;
 const ATTRIBUTE_INTS: u64 = 8;
@@ -91,6 +92,7 @@ impl Known {
 #[derive(Debug, Clone, Default)]
 struct Attributes {
     numbers: HashMap<String, Vec<i64>>,
+    words: HashMap<String, String>,
     /// A constant's value.
     value: Option<Known>,
     /// All attributes, of whatever kind.
@@ -104,6 +106,10 @@ impl Attributes {
 
     fn list(&self, name: &str) -> Option<&[i64]> {
         self.numbers.get(name).map(Vec::as_slice)
+    }
+
+    fn word(&self, name: &str) -> Option<&str> {
+        self.words.get(name).map(String::as_str)
     }
 }
 
@@ -311,7 +317,7 @@ impl<'a> Graph<'a> {
 impl Attributes {
     fn read(&mut self, mut content: &[u8]) -> Result<(), LoadError> {
         let (mut name, mut list, mut number) = (String::new(), Vec::new(), None);
-        let (mut value, mut floats) = (None, None);
+        let (mut value, mut floats, mut word) = (None, None, None);
         while !content.is_empty() {
             match field(&mut content)? {
                 (ATTRIBUTE_NAME, Field::Bytes(text)) => name = String::from_utf8_lossy(text).into_owned(),
@@ -328,6 +334,9 @@ impl Attributes {
                 (ATTRIBUTE_INT, Field::Number(n)) => {
                     once(&mut number, n.cast_signed())?;
                 }
+                (ATTRIBUTE_STRING, Field::Bytes(text)) => {
+                    once(&mut word, String::from_utf8_lossy(text).into_owned())?;
+                }
                 (ATTRIBUTE_INTS, all) => numbers(&all, |n| {
                     if list.len() <= MAX_NUMBERS {
                         list.push(n);
@@ -343,6 +352,11 @@ impl Attributes {
             return Err(several());
         }
         list.extend(number);
+        if let Some(word) = word
+            && self.words.insert(name.clone(), word).is_some()
+        {
+            return Err(several());
+        }
         if !list.is_empty() && self.numbers.insert(name, list).is_some() {
             return Err(several());
         }

@@ -3,6 +3,7 @@
 
 use super::{Attributes, Known, MAX_NUMBERS};
 
+mod layers;
 mod layout;
 
 /// What a node makes.
@@ -168,6 +169,10 @@ pub(super) fn apply(
         "MatMul" | "MatMulInteger" | "MatMulIntegerToFloat" => one(call.product()?),
         "Gemm" => one(call.gemm()?),
         "MatMulNBits" => call.product_of_bits(),
+        "Einsum" => call.einsum(),
+        "Conv" => call.convolution(),
+        "LSTM" => call.recurrent(4),
+        "GRU" => call.recurrent(3),
         "Constant" => one(call.constant()?),
         "ConstantOfShape" => one(Known::of(&sizes(call.numbers(0)?)?).with(call.repeated())),
         "Shape" => one(call.shape()?),
