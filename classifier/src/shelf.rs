@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::SystemTime;
 
 use pintle_config::secrets::Secrets;
 use pintle_config::{Config, Precision as PrecisionSetting};
@@ -22,7 +21,7 @@ use crate::heads::{HeadedEncoder, Heads};
 use crate::load::Loaded;
 use crate::model::Options;
 use crate::model::config::parse_label_mapping;
-use crate::model::folder::weights_file;
+use crate::model::folder::{Stamp, weights_file};
 use crate::reader::{EncoderModel, Head, TextModel, WindowPolicy};
 use crate::signals::{Shelf, Slot};
 use crate::store::Store;
@@ -55,9 +54,7 @@ pub struct Both {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     folder: PathBuf,
-    /// Of the weights: another file is another model.
-    written: Option<SystemTime>,
-    bytes: u64,
+    stamp: Stamp,
     labels: Option<Vec<String>>,
     precision: Precision,
 }
@@ -81,14 +78,9 @@ impl Library {
         window: usize,
     ) -> Result<Both, String> {
         let weights = folder.join(weights_file(folder));
-        let about = std::fs::metadata(&weights).map_err(|error| format!("{}: {error}", weights.display()))?;
-        let key = Key {
-            folder: folder.to_owned(),
-            written: about.modified().ok(),
-            bytes: about.len(),
-            labels: labels.clone(),
-            precision,
-        };
+        std::fs::metadata(&weights).map_err(|error| format!("{}: {error}", weights.display()))?;
+        let key =
+            Key { folder: folder.to_owned(), stamp: Stamp::of(folder), labels: labels.clone(), precision };
         let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let options = Options { name, labels, ..Options::default() };
         let read = || {
@@ -471,6 +463,30 @@ mod tests {
         drop((slot, again));
         assert!(shelf.open(None).is_ok());
         assert_eq!(library.loaded.lock().unwrap().len(), 1, "what nobody uses is let go");
+    }
+
+    #[test]
+    fn a_folder_of_which_any_file_is_another_is_read_anew() {
+        let models = models(&["bert_seq"]);
+        let folder = models.path().join("bert_seq");
+        let library = Library::default();
+        let load = || library.load(&folder, None, Precision::F32, 512).unwrap().cpu;
+        let first = load();
+        assert!(Arc::ptr_eq(&first, &load()));
+        let mut before = first;
+        for file in ["model.safetensors", "config.json", "tokenizer.json"] {
+            let mut bytes = std::fs::read(folder.join(file)).unwrap();
+            // A blank more, or the same bytes in another file.
+            bytes.extend(file.ends_with(".json").then_some(b' '));
+            std::fs::write(folder.join("next"), bytes).unwrap();
+            std::fs::rename(folder.join("next"), folder.join(file)).unwrap();
+            let now = load();
+            assert!(!Arc::ptr_eq(&before, &now), "{file}");
+            before = now;
+        }
+        std::fs::create_dir(folder.join("1_Pooling")).unwrap();
+        std::fs::write(folder.join("1_Pooling/config.json"), br#"{"pooling_mode_cls_token": true}"#).unwrap();
+        assert!(!Arc::ptr_eq(&before, &load()));
     }
 
     #[test]

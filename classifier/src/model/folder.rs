@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -11,6 +13,12 @@ use super::config::{self, Pooling, Task};
 use super::tokenizer::Tokenizer;
 use super::{LoadError, Network, ONNX_FILE, WEIGHTS_FILE};
 use crate::encoder::{EncoderInfo, OutputInfo, OutputKind};
+
+/// Files of a folder beside the weights.
+const CONFIG_FILE: &str = "config.json";
+const TOKENIZER_FILE: &str = "tokenizer.json";
+const POOLING_FILE: &str = "1_Pooling/config.json";
+const MODULES_FILE: &str = "modules.json";
 
 /// Most bytes of `model.safetensors`.
 pub const MAX_WEIGHTS_BYTES: u64 = 4 << 30;
@@ -78,15 +86,33 @@ pub(crate) fn with_files<T>(
         Err(LoadError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some),
     };
-    let (pooling, modules) = (optional("1_Pooling/config.json")?, optional("modules.json")?);
+    let (pooling, modules) = (optional(POOLING_FILE)?, optional(MODULES_FILE)?);
     let most = if weights == ONNX_FILE { MAX_GRAPH_BYTES } else { MAX_WEIGHTS_BYTES };
     then(Files {
-        config: &text("config.json")?,
+        config: &text(CONFIG_FILE)?,
         weights: &read_file(folder, weights, most)?,
-        tokenizer: &text("tokenizer.json")?,
+        tokenizer: &text(TOKENIZER_FILE)?,
         pooling: pooling.as_deref(),
         modules: modules.as_deref(),
     })
+}
+
+/// How the files of a folder were found, without reading them: a folder with another stamp is another model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp([Option<Written>; 5]);
+
+/// Of a file: its number, when it was written, and its bytes.
+type Written = (u64, Option<SystemTime>, u64);
+
+impl Stamp {
+    /// Of every file that [`with_files`] may read.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let files = [weights_file(folder), CONFIG_FILE, TOKENIZER_FILE, POOLING_FILE, MODULES_FILE];
+        Self(files.map(|name| {
+            let about = std::fs::metadata(folder.join(name)).ok()?;
+            Some((about.ino(), about.modified().ok(), about.len()))
+        }))
+    }
 }
 
 /// The file with the weights of a folder: a network's where there is one, else a graph.
@@ -136,7 +162,7 @@ pub(crate) fn check_vocabulary(tokenizer: &Tokenizer, vocabulary: usize) -> Resu
         return Ok(());
     }
     let reason = format!("{} tokens for a vocabulary of {vocabulary}", tokenizer.vocabulary());
-    Err(LoadError::malformed("tokenizer.json", reason))
+    Err(LoadError::malformed(TOKENIZER_FILE, reason))
 }
 
 /// As chosen, as the file says, or the mean.
@@ -188,7 +214,6 @@ pub(crate) fn digest(files: &Files<'_>, pooling: Pooling) -> [u8; 32] {
 }
 
 fn parse_pooling(bytes: &[u8]) -> Result<Pooling, LoadError> {
-    const FILE: &str = "1_Pooling/config.json";
     #[derive(Deserialize)]
     struct Raw {
         #[serde(default)]
@@ -200,18 +225,18 @@ fn parse_pooling(bytes: &[u8]) -> Result<Pooling, LoadError> {
         /// Newer files have one name instead of the switches.
         pooling_mode: Option<String>,
     }
-    let raw: Raw = serde_json::from_slice(bytes).map_err(|error| LoadError::malformed(FILE, error))?;
+    let raw: Raw =
+        serde_json::from_slice(bytes).map_err(|error| LoadError::malformed(POOLING_FILE, error))?;
     let switches = (raw.pooling_mode_cls_token, raw.pooling_mode_mean_tokens, raw.pooling_mode_max_tokens);
     match (raw.pooling_mode.as_deref(), switches) {
         (Some("cls"), _) | (None, (true, false, false)) => Ok(Pooling::First),
         (Some("mean"), _) | (None, (false, true, false)) => Ok(Pooling::Mean),
-        _ => Err(LoadError::unsupported(FILE, "pooling other than by the first token or the mean")),
+        _ => Err(LoadError::unsupported(POOLING_FILE, "pooling other than by the first token or the mean")),
     }
 }
 
 /// sentence-transformers may put dense layers after pooling, which this loader would silently leave out.
 pub(crate) fn refuse_other_modules(bytes: Option<&[u8]>) -> Result<(), LoadError> {
-    const FILE: &str = "modules.json";
     #[derive(Deserialize)]
     struct Module {
         #[serde(rename = "type")]
@@ -219,10 +244,10 @@ pub(crate) fn refuse_other_modules(bytes: Option<&[u8]>) -> Result<(), LoadError
     }
     let Some(bytes) = bytes else { return Ok(()) };
     let modules: Vec<Module> =
-        serde_json::from_slice(bytes).map_err(|error| LoadError::malformed(FILE, error))?;
+        serde_json::from_slice(bytes).map_err(|error| LoadError::malformed(MODULES_FILE, error))?;
     for module in modules {
         if !["Transformer", "Pooling", "Normalize"].iter().any(|known| module.kind.ends_with(known)) {
-            return Err(LoadError::unsupported(FILE, module.kind));
+            return Err(LoadError::unsupported(MODULES_FILE, module.kind));
         }
     }
     Ok(())
