@@ -55,6 +55,16 @@ impl Loaded {
         }
     }
 
+    /// The network, if it is one that back ends pack.
+    #[must_use]
+    pub fn network(&self) -> Option<&Folder> {
+        match self {
+            Self::Network(folder) => Some(folder),
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => None,
+        }
+    }
+
     /// The model on the CPU. A graph computes in whatever numbers it says.
     #[must_use]
     pub fn into_encoder(self, precision: Precision) -> Arc<dyn Encoder> {

@@ -95,11 +95,7 @@ impl GpuPool {
     /// Packs a model that has just been read, if it goes to GPUs and is not there yet: what [`Self::twin`] takes.
     pub fn pack(&self, model: &Loaded) -> Option<Result<EncoderModel, String>> {
         let mut state = self.state();
-        let folder = match model {
-            Loaded::Network(folder) => folder,
-            #[cfg(feature = "onnx")]
-            Loaded::Graph(_) => return None,
-        };
+        let folder = model.network()?;
         if state.gpus(folder.info.family).is_err() || state.known(&folder.info).is_some() {
             return None;
         }
