@@ -103,7 +103,7 @@ impl OnnxEncoder {
     /// [`LoadError`].
     pub fn parse(files: Files<'_>, options: Options) -> Result<Self, LoadError> {
         let raw: Raw = serde_json::from_slice(files.config)
-            .map_err(|error| LoadError::malformed("config.json", error))?;
+            .map_err(|error| LoadError::malformed(folder::CONFIG_FILE, error))?;
         let task = config::task(raw.architectures.as_deref().unwrap_or_default());
         let labels = match options.labels {
             Some(labels) => labels,
@@ -120,7 +120,7 @@ impl OnnxEncoder {
             if raw.model_type.contains("roberta") { positions.saturating_sub(2) } else { positions };
         if !(1..=MAX_POSITIONS).contains(&positions) {
             return Err(LoadError::malformed(
-                "config.json",
+                folder::CONFIG_FILE,
                 format!("max_position_embeddings is {positions}"),
             ));
         }
@@ -204,7 +204,7 @@ impl Graph {
         let mut tokens = Tokens::default();
         tokenizer
             .tokenize("a", self.info.max_tokens, &mut tokens)
-            .map_err(|error| LoadError::malformed("tokenizer.json", error))?;
+            .map_err(|error| LoadError::malformed(folder::TOKENIZER_FILE, error))?;
         self.sizes.admit(tokens.len()).map_err(fail)?;
         let value = self.runner().run(tokens.ids.clone(), FIRST_RUN);
         let value = value.map_err(|error| fail(format!("on a short text: {error}")))?;

@@ -75,7 +75,7 @@ pub(crate) struct Job {
     pub(crate) asked: Instant,
     pub(crate) deadline: Instant,
     pub(crate) gone: Arc<AtomicBool>,
-    /// Where answers that come from elsewhere arrive; taken by the thread that opens the question.
+    /// Where answers that come from elsewhere arrive; taken when the question is parked there.
     joint: Option<Arc<Joint>>,
     pub(crate) reply: Reply,
 }
@@ -102,7 +102,7 @@ impl Asked {
     /// Ends the wait for answers from elsewhere: an external model that is late costs no more than its own signals.
     pub fn settle(&self) -> Settled {
         match self.joint.settle() {
-            joint::Settled::Parked(open) => Settled::Known(Box::new(open.settle(&self.counters))),
+            joint::Settled::Parked(open) => Settled::Known(Box::new(open.learned(&self.counters))),
             joint::Settled::Coming => Settled::Coming,
             joint::Settled::Unread => Settled::Unread,
         }

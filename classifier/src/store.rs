@@ -19,7 +19,10 @@ use sha2::{Digest, Sha256};
 
 use crate::heads::{HEADS_FILE, Heads, MAX_HEADS_BYTES};
 use crate::load::Loaded;
-use crate::model::folder::{Files, MAX_GRAPH_BYTES, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES};
+use crate::model::folder::{
+    CONFIG_FILE, Files, MAX_GRAPH_BYTES, MAX_TEXT_BYTES, MAX_WEIGHTS_BYTES, MODULES_FILE, POOLING_FILE,
+    TOKENIZER_FILE,
+};
 use crate::model::{LoadError, ONNX_FILE, Options, WEIGHTS_FILE};
 
 pub mod catalogue;
@@ -32,17 +35,15 @@ const VERSION: u32 = 1;
 
 /// The files of a model that are kept, and whether every model has them. One of the weights' files is there, too.
 pub const FILES: [(&str, bool); 8] = [
-    ("config.json", true),
-    ("tokenizer.json", true),
+    (CONFIG_FILE, true),
+    (TOKENIZER_FILE, true),
     (WEIGHTS_FILE, false),
     (ONNX_FILE, false),
-    ("modules.json", false),
+    (MODULES_FILE, false),
     (POOLING_FILE, false),
     (HEADS_FILE, false),
     ("LICENSE", false),
 ];
-
-const POOLING_FILE: &str = "1_Pooling/config.json";
 
 /// Why the store refuses.
 #[derive(Debug, thiserror::Error)]
@@ -216,14 +217,14 @@ impl Store {
             let pinned = self.entry(name)?.files.contains_key(file);
             pinned.then(|| self.read(name, file)).transpose()
         };
-        let (pooling, modules) = (optional(POOLING_FILE)?, optional("modules.json")?);
+        let (pooling, modules) = (optional(POOLING_FILE)?, optional(MODULES_FILE)?);
         // As where a folder is read that is not pinned.
         let network = self.entry(name)?.files.contains_key(WEIGHTS_FILE);
         let weights = if network { WEIGHTS_FILE } else { ONNX_FILE };
         let files = Files {
-            config: &self.read(name, "config.json")?,
+            config: &self.read(name, CONFIG_FILE)?,
             weights: &self.read(name, weights)?,
-            tokenizer: &self.read(name, "tokenizer.json")?,
+            tokenizer: &self.read(name, TOKENIZER_FILE)?,
             pooling: pooling.as_deref(),
             modules: modules.as_deref(),
         };

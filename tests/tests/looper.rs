@@ -11,6 +11,11 @@ use pintle_tests::ports::NOBODY;
 use pintle_tests::{Agent, Backend, ConfigFile, Gateway, Model, PATIENCE, until};
 use serde_json::{Value, json};
 
+/// A backend that takes longer to answer than anybody waits.
+fn silent(model: &str) -> StandIn {
+    StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()
+}
+
 /// A stand-in that is this sure of each of its tokens.
 fn stand_in(model: &str, logprob: f64) -> StandIn {
     StandIn::spawn(Options { logprob: Some(logprob), ..Options::for_model(model) }).unwrap()
@@ -289,10 +294,7 @@ fn a_failed_call_is_passed_over_or_ends_the_request_as_configured() {
 
 #[test]
 fn time_that_is_over_ends_all_calls() {
-    let slow = |model: &str, ms| {
-        StandIn::spawn(Options { first_token_ms: ms, ..Options::for_model(model) }).unwrap()
-    };
-    let (small, large) = (slow("small", 60_000), slow("large", 60_000));
+    let (small, large) = (silent("small"), silent("large"));
     let gateway = gateway(&small, &large, "type: ratings", "timeout_seconds: 3");
     let start = Instant::now();
     let response = gateway.connect().chat("s", &chat("why?"));
@@ -303,10 +305,7 @@ fn time_that_is_over_ends_all_calls() {
 
 #[test]
 fn a_backend_is_not_blamed_for_the_time_that_all_calls_together_have() {
-    let slow = |model: &str| {
-        StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()
-    };
-    let (small, large) = (slow("small"), slow("large"));
+    let (small, large) = (silent("small"), silent("large"));
     let gateway = gateway(&small, &large, "type: ratings", "timeout_seconds: 1");
     // More of them than failures that give a backend a rest.
     for turn in 0..5 {
@@ -346,10 +345,7 @@ fn a_responses_client_can_answer_every_tool_call_that_it_gets_of_several_models(
 
 #[test]
 fn a_client_that_leaves_ends_all_calls() {
-    let slow = |model: &str| {
-        StandIn::spawn(Options { first_token_ms: 60_000, ..Options::for_model(model) }).unwrap()
-    };
-    let (small, large) = (slow("small"), slow("large"));
+    let (small, large) = (silent("small"), silent("large"));
     let gateway = gateway(&small, &large, "type: ratings", "");
     let mut connection = gateway.connect();
     connection.request(&pintle_tests::http::chat_head("s"), chat("why?").to_string().as_bytes());

@@ -15,10 +15,10 @@ use super::{LoadError, Network, ONNX_FILE, WEIGHTS_FILE};
 use crate::encoder::{EncoderInfo, OutputInfo, OutputKind};
 
 /// Files of a folder beside the weights.
-const CONFIG_FILE: &str = "config.json";
-const TOKENIZER_FILE: &str = "tokenizer.json";
-const POOLING_FILE: &str = "1_Pooling/config.json";
-const MODULES_FILE: &str = "modules.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const POOLING_FILE: &str = "1_Pooling/config.json";
+pub(crate) const MODULES_FILE: &str = "modules.json";
 
 /// Most bytes of `model.safetensors`.
 pub const MAX_WEIGHTS_BYTES: u64 = 4 << 30;

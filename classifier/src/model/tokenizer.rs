@@ -4,9 +4,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::LoadError;
+use super::folder::TOKENIZER_FILE;
 use crate::encoder::{TokenizeError, Tokens};
-
-const FILE: &str = "tokenizer.json";
 
 /// Bytes of text that are looked at first for every token that is wanted. Text in any script has fewer per token.
 const BYTES_PER_TOKEN: usize = 16;
@@ -36,16 +35,16 @@ impl Tokenizer {
     ///
     /// [`LoadError::Malformed`].
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let fail = |error: tokenizers::Error| LoadError::malformed(FILE, error);
+        let fail = |error: tokenizers::Error| LoadError::malformed(TOKENIZER_FILE, error);
         // The library indexes what the file says without checking all of it.
         let mut inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
-            .map_err(|_| LoadError::malformed(FILE, "inconsistent"))?
+            .map_err(|_| LoadError::malformed(TOKENIZER_FILE, "inconsistent"))?
             .map_err(fail)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(fail)?;
         // What surrounds any text surrounds the empty one; which of it comes before is seen around a letter.
         let around = catch_unwind(AssertUnwindSafe(|| inner.encode("a", true)))
-            .map_err(|_| LoadError::malformed(FILE, "its rules fail on a letter"))?
+            .map_err(|_| LoadError::malformed(TOKENIZER_FILE, "its rules fail on a letter"))?
             .map_err(fail)?;
         let special = around.get_special_tokens_mask();
         let before = special.iter().take_while(|mask| **mask == 1).count();

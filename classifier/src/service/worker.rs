@@ -61,8 +61,6 @@ pub(super) struct Open {
     items: Vec<Item>,
     compressed: Option<String>,
     pub(super) answers: Vec<Answer>,
-    /// The job's, until it is parked there.
-    joint: Option<Arc<Joint>>,
 }
 
 impl Open {
@@ -71,12 +69,8 @@ impl Open {
         (self.job.reply)(learned);
     }
 
-    /// The answer for an asker who waits no longer: nobody is called.
-    pub(super) fn settle(self, counters: &Counters) -> Learned {
-        self.learned(counters)
-    }
-
-    fn learned(&self, counters: &Counters) -> Learned {
+    /// What is known of the question now.
+    pub(super) fn learned(&self, counters: &Counters) -> Learned {
         for why in self.answers.iter().filter_map(|answer| answer.as_ref().err()) {
             meters::unknown(*why);
         }
@@ -92,7 +86,7 @@ impl Open {
 fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters: &Arc<Counters>) {
     let now = Instant::now();
     let mut open: Vec<Open> = Vec::with_capacity(batch.len());
-    for mut job in batch.drain(..) {
+    for job in batch.drain(..) {
         meters::queued(now.saturating_duration_since(job.asked));
         if job.gone.load(Ordering::Relaxed) {
             counters.abandoned.fetch_add(1, Ordering::Relaxed);
@@ -101,8 +95,7 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters
         } else {
             let (items, compressed) = job.plan.ask(&job.question);
             let answers = vec![Err(Unknown::NoClassifier); items.len()];
-            let joint = job.joint.take();
-            open.push(Open { job, items, compressed, answers, joint });
+            open.push(Open { job, items, compressed, answers });
         }
     }
     // Questions of one plan are read together; two plans meet only around a reload.
@@ -128,7 +121,7 @@ fn serve(batch: &mut Vec<Job>, engine: &mut Engine, cache: &Arc<Cache>, counters
         }
     }
     for mut question in open {
-        let whole = match question.joint.take() {
+        let whole = match question.job.joint.take() {
             Some(joint) => joint.park(question),
             None => Some(question),
         };
@@ -216,7 +209,7 @@ fn ask_all(
         let gone = jobs().map(|job| job.gone.clone()).collect();
         let mut joints: Vec<(Arc<Joint>, usize)> = Vec::with_capacity(askers.len());
         for (at, nth) in &askers {
-            let Some(joint) = open[*at].joint.clone() else { continue };
+            let Some(joint) = open[*at].job.joint.clone() else { continue };
             joint.expect();
             // Until it is delivered.
             open[*at].answers[*nth] = Err(Unknown::Deadline);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pintle_routing::experience::{Experience, Lesson};
 use serde_json::json;
@@ -104,15 +104,21 @@ fn a_damaged_line_is_told_and_set_aside_with_what_follows() {
     assert_eq!(fs::read(folder.path().join("experience.log.unreadable")).unwrap(), bytes[first..]);
 }
 
-#[test]
-fn what_was_set_aside_is_gone_and_is_neither_told_nor_learnt_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut kept, mut learnt) = (Kept::open(folder.path()).unwrap().0, Experience::default());
+/// A log of three lessons, of which the first is damaged, and its bytes.
+fn damaged_at_its_beginning(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let (mut kept, mut learnt) = (Kept::open(folder).unwrap().0, Experience::default());
     teach(&mut kept, &mut learnt, &["a", "b", "c"]);
-    let log = folder.path().join("experience.log");
+    let log = folder.join("experience.log");
     let mut bytes = fs::read(&log).unwrap();
     bytes[40] ^= 1;
     fs::write(&log, &bytes).unwrap();
+    (log, bytes)
+}
+
+#[test]
+fn what_was_set_aside_is_gone_and_is_neither_told_nor_learnt_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = damaged_at_its_beginning(folder.path());
     assert_eq!(found(folder.path()), (Experience::default(), 1));
     assert_eq!(fs::metadata(&log).unwrap().len(), 0);
     // As long as the damaged one, whose place it takes before the two that were whole.
@@ -124,12 +130,7 @@ fn what_was_set_aside_is_gone_and_is_neither_told_nor_learnt_again() {
 #[test]
 fn what_cannot_be_set_aside_is_not_learnt_again_either() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut kept, mut learnt) = (Kept::open(folder.path()).unwrap().0, Experience::default());
-    teach(&mut kept, &mut learnt, &["a", "b", "c"]);
-    let log = folder.path().join("experience.log");
-    let mut bytes = fs::read(&log).unwrap();
-    bytes[40] ^= 1;
-    fs::write(&log, &bytes).unwrap();
+    let (log, bytes) = damaged_at_its_beginning(folder.path());
     fs::create_dir(folder.path().join("experience.log.unreadable")).unwrap();
     let (mut kept, found_then) = Kept::open(folder.path()).unwrap();
     assert_eq!(found_then.damaged.len(), 1);

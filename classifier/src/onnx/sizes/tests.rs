@@ -100,6 +100,8 @@ fn layers_make_what_the_specification_says_and_need_room_besides() {
         assert!(einsum(equation, inputs).is_err(), "{equation}");
     }
 
+    assert!(einsum(&format!("i->{}", "i".repeat(1000)), &[&[3]]).unwrap_err().contains("1003 bytes"));
+
     let conv = |numbers: &[(&str, &[i64])], words: &[(&str, &str)]| {
         layer("Conv", &[&[1, 8, 100], &[16, 8, 3]], numbers, words)
     };

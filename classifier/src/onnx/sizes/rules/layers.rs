@@ -3,14 +3,17 @@
 use super::super::Known;
 use super::{Call, Made, Told, sizes};
 
-/// The most letters of an equation.
-const MAX_LETTERS: usize = 52;
+/// Bytes of an equation: two terms and a result of 16 letters each, and blanks.
+const MAX_EQUATION: usize = 256;
 
 impl Call<'_> {
     /// A product over the letters that the result lacks. One or two inputs: of more, the order decides how large what
     /// lies in between is.
     pub(super) fn einsum(&self) -> Told<Made> {
         let equation = self.attributes.word("equation").ok_or("no equation")?;
+        if equation.len() > MAX_EQUATION {
+            return Err(format!("an equation of {} bytes", equation.len()));
+        }
         let letters = |term: &str| -> Told<Vec<char>> {
             let letters: Vec<char> = term.chars().filter(|c| !c.is_whitespace()).collect();
             match letters.iter().find(|c| !c.is_ascii_alphabetic()) {
@@ -51,9 +54,6 @@ impl Call<'_> {
             once.sort_unstable();
             once
         });
-        if result.len() > MAX_LETTERS {
-            return Err("a result of too many dimensions".to_owned());
-        }
         let size = |letter: &char| known.iter().find(|(known, _)| known == letter).map(|(_, size)| *size);
         let dims: Option<Vec<u64>> = result.iter().map(size).collect();
         let made = Known::of(&dims.ok_or_else(|| format!("the equation {equation:?}"))?);
